@@ -1,0 +1,30 @@
+//! The trading clock: the only source of time. It moves when a step begins and never by itself.
+
+use crate::units::{TradingDate, TsNs};
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    pub step: u32,
+    pub ts: TsNs,
+    pub date: TradingDate,
+    /// The last step of the run: what is decided here never fills.
+    pub is_last_step: bool,
+    /// The last step of its trading date.
+    pub ends_date: bool,
+    /// The first step of its trading date.
+    pub begins_date: bool,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self {
+            step: 0,
+            ts: TsNs(i64::MIN),
+            date: TradingDate(i32::MIN),
+            is_last_step: false,
+            ends_date: false,
+            begins_date: true,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What a strategy may see and do.
+
+use crate::clock::Clock;
+use crate::data::AssetView;
+use crate::execution::OrderBook;
+use crate::market::Market;
+use crate::model::{Order, OrderRequest, OrderTag, Side, Size};
+use crate::portfolio::Portfolio;
+use crate::units::{InstrumentIx, OrderId};
+
+/// What a strategy asked for during a callback, in order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Command {
+    Submit(OrderId),
+    Cancel(OrderId),
+}
+
+/// A position to move to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target {
+    Qty(f64),
+    Value(f64),
+    /// Share of equity.
+    Pct(f64),
+}
+
+/// State shared by the callbacks of one step.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pub commands: Vec<Command>,
+    targets: Vec<(InstrumentIx, Target, OrderTag)>,
+}
+
+impl Outbox {
+    pub fn reset(&mut self) {
+        self.commands.clear();
+        self.targets.clear();
+    }
+}
+
+/// The view of one callback.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub clock: Clock,
+    pub views: &'a [AssetView<'a>],
+    /// Row of the newest bar of each instrument and the step it came at.
+    pub newest: &'a [NewestBar],
+    pub portfolio: &'a Portfolio,
+    pub market: &'a Market,
+    /// Equity at the last mark.
+    pub equity: f64,
+    pub book: &'a mut OrderBook,
+    pub outbox: &'a mut Outbox,
+}
+
+/// The newest bar of an instrument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewestBar {
+    pub row: u32,
+    pub step: u32,
+}
+
+impl NewestBar {
+    /// Before the first bar.
+    pub const NONE: Self = Self { row: u32::MAX, step: u32::MAX };
+}
+
+impl Context<'_> {
+    pub fn n_instruments(&self) -> usize {
+        self.views.len()
+    }
+
+    /// Units held, negative when short.
+    #[inline]
+    pub fn position(&self, instrument: InstrumentIx) -> f64 {
+        self.portfolio.position(instrument).qty()
+    }
+
+    /// Row of the newest bar of an instrument; none before its first.
+    pub fn newest_row(&self, instrument: InstrumentIx) -> Option<u32> {
+        let newest = self.newest[instrument.ix()];
+        (newest != NewestBar::NONE).then_some(newest.row)
+    }
+
+    /// Row of the bar of an instrument at this very step.
+    pub fn row_now(&self, instrument: InstrumentIx) -> Option<u32> {
+        let newest = self.newest[instrument.ix()];
+        (newest != NewestBar::NONE && newest.step == self.clock.step).then_some(newest.row)
+    }
+
+    /// Asks for an order. Risk answers after the callbacks of this step; a refusal comes back as a report.
+    pub fn submit(&mut self, request: OrderRequest) -> OrderId {
+        let id = self.book.enter(request, self.clock.ts, None);
+        self.outbox.commands.push(Command::Submit(id));
+        id
+    }
+
+    /// Takes an order back; one that does not work any more is left as it is.
+    pub fn cancel(&mut self, id: OrderId) {
+        self.outbox.commands.push(Command::Cancel(id));
+    }
+
+    /// Moves a position to a target when this callback returns: all targets of one callback are resolved at this close
+    /// and equity, excluding costs, reductions first.
+    pub fn target(&mut self, instrument: InstrumentIx, target: Target, tag: OrderTag) {
+        self.outbox.targets.push((instrument, target, tag));
+    }
+
+    pub fn order(&self, id: OrderId) -> Option<&Order> {
+        self.book.get(id)
+    }
+
+    /// Whether an order still waits.
+    pub fn is_working(&self, id: OrderId) -> bool {
+        self.order(id).is_some_and(|order| !order.status.is_final())
+    }
+
+    /// Whether a market order of the instrument waits for a bar, or was asked for at this step.
+    pub fn has_pending_market(&self, instrument: InstrumentIx) -> bool {
+        self.pending_qty(instrument).is_some()
+    }
+
+    /// Signed units of the market orders of an instrument that wait or were asked for at this step.
+    fn pending_qty(&self, instrument: InstrumentIx) -> Option<f64> {
+        let asked = self.outbox.commands.iter().filter_map(|command| match command {
+            Command::Submit(id) => Some(*id),
+            Command::Cancel(_) => None,
+        });
+        let mut total = None;
+        for order in self.book.pending.iter().copied().chain(asked).filter_map(|id| self.book.get(id)) {
+            if order.request.instrument == instrument && order.request.kind.price().is_none() {
+                let qty = if order.qty > 0.0 { order.qty } else { asked_qty(order.request.size) };
+                *total.get_or_insert(0.0) += order.request.side.sign() * qty;
+            }
+        }
+        total
+    }
+
+    /// Turns the targets of a callback into market orders, reductions first.
+    pub(crate) fn resolve_targets(&mut self) {
+        if self.outbox.targets.is_empty() {
+            return;
+        }
+        let targets = std::mem::take(&mut self.outbox.targets);
+        let mut openings = Vec::new();
+        for &(instrument, target, tag) in &targets {
+            let held = self.position(instrument) + self.pending_qty(instrument).unwrap_or(0.0);
+            let wanted = self.target_qty(instrument, target);
+            let request =
+                |side, qty| OrderRequest { tag, ..OrderRequest::market(instrument, side, Size::Qty(qty)) };
+            if wanted.is_nan() {
+                self.submit(request(Side::Buy, wanted)); // refused by risk: a bad quantity
+                continue;
+            }
+            let crosses = held != 0.0 && wanted != 0.0 && (held > 0.0) != (wanted > 0.0);
+            let side = if wanted > held { Side::Buy } else { Side::Sell };
+            if crosses {
+                self.submit(request(side, held.abs()));
+                openings.push(request(side, wanted.abs()));
+            } else if wanted.abs() < held.abs() {
+                self.submit(request(side, (held - wanted).abs()));
+            } else if wanted != held {
+                openings.push(request(side, (wanted - held).abs()));
+            }
+        }
+        for request in openings {
+            self.submit(request);
+        }
+        self.outbox.targets = targets;
+        self.outbox.targets.clear();
+    }
+
+    fn target_qty(&self, instrument: InstrumentIx, target: Target) -> f64 {
+        let unit = self.portfolio.last_close(instrument) * self.market.multiplier;
+        let lot = self.market.lot;
+        let floored = |qty: f64| if lot > 0.0 { (qty.abs() / lot).floor() * lot * qty.signum() } else { qty };
+        match target {
+            Target::Qty(qty) => qty,
+            Target::Value(value) => floored(value / unit),
+            Target::Pct(share) => floored(share * self.equity / unit),
+        }
+    }
+}
+
+fn asked_qty(size: Size) -> f64 {
+    match size {
+        Size::Qty(qty) => qty,
+        // Not known before risk resolves it; a target beside it starts from what is held.
+        Size::Value(_) | Size::PctEquity(_) | Size::BudgetAtFill(_) => 0.0,
+    }
+}

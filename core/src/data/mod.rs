@@ -1,0 +1,7 @@
+//! Bars: the panel that every run borrows, and the merged time index of a universe.
+
+mod panel;
+mod timeline;
+
+pub use panel::{AssetView, Panel, PanelMeta};
+pub use timeline::{BarAt, Timeline, Window};

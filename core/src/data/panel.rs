@@ -1,0 +1,269 @@
+//! The panel: each asset's own contiguous columns with offsets, over Arrow buffers that are never copied.
+
+use crate::error::DataError;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Float64Type, TimestampNanosecondType};
+use arrow_array::{Array, RecordBatch};
+use arrow_buffer::ScalarBuffer;
+use arrow_schema::{DataType, TimeUnit};
+
+/// Layout facts that travel beside the columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PanelMeta {
+    /// In panel order: the order of every per-asset result and of every tie.
+    pub symbols: Vec<String>,
+    /// `symbols.len() + 1` row offsets.
+    pub offsets: Vec<usize>,
+}
+
+/// Bars of many assets. A panel that exists has been checked: prices are finite, above zero and inside their bar, time
+/// increases within an asset.
+#[derive(Debug, Clone)]
+pub struct Panel {
+    symbols: Vec<String>,
+    offsets: Vec<usize>,
+    ts: ScalarBuffer<i64>,
+    date: ScalarBuffer<i32>,
+    open: ScalarBuffer<f64>,
+    high: ScalarBuffer<f64>,
+    low: ScalarBuffer<f64>,
+    close: ScalarBuffer<f64>,
+    volume: Option<ScalarBuffer<f64>>,
+    extra_names: Vec<String>,
+    extra: Vec<ScalarBuffer<f64>>,
+}
+
+const RESERVED: [&str; 7] = ["ts", "date", "open", "high", "low", "close", "volume"];
+
+/// A rounding allowance of the range checks: prices adjusted by a factor miss their bar by a few units in the last
+/// place.
+const RANGE_TOLERANCE: f64 = 1e-9;
+
+impl Panel {
+    /// Borrows the columns of `batch`.
+    pub fn new(batch: &RecordBatch, meta: PanelMeta) -> Result<Self, DataError> {
+        let PanelMeta { symbols, offsets } = meta;
+        if offsets.len() != symbols.len() + 1 || offsets.first() != Some(&0) {
+            return Err(DataError::BadOffsets { reason: "expected one more offset than symbols, from 0" });
+        }
+        if offsets.last() != Some(&batch.num_rows()) {
+            return Err(DataError::BadOffsets { reason: "the last offset is not the number of rows" });
+        }
+        if offsets.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err(DataError::BadOffsets { reason: "every asset needs at least one row" });
+        }
+        if batch.num_rows() == 0 {
+            return Err(DataError::Empty);
+        }
+        let ts = timestamp_column(batch)?;
+        let date = date_column(batch)?;
+        let volume = match batch.column_by_name("volume") {
+            Some(_) => Some(float_column(batch, "volume")?),
+            None => None,
+        };
+        let mut extra_names = Vec::new();
+        let mut extra = Vec::new();
+        for field in batch.schema_ref().fields() {
+            if !RESERVED.contains(&field.name().as_str()) && field.data_type() == &DataType::Float64 {
+                extra_names.push(field.name().clone());
+                extra.push(float_column(batch, field.name())?);
+            }
+        }
+        let panel = Self {
+            open: float_column(batch, "open")?,
+            high: float_column(batch, "high")?,
+            low: float_column(batch, "low")?,
+            close: float_column(batch, "close")?,
+            symbols,
+            offsets,
+            ts,
+            date,
+            volume,
+            extra_names,
+            extra,
+        };
+        panel.check()?;
+        Ok(panel)
+    }
+
+    fn check(&self) -> Result<(), DataError> {
+        for asset in 0..self.n_assets() {
+            let view = self.asset(asset);
+            let symbol = || self.symbols[asset].clone();
+            for row in 0..view.len() {
+                let (open, high, low, close) =
+                    (view.open[row], view.high[row], view.low[row], view.close[row]);
+                for (column, value) in [("open", open), ("high", high), ("low", low), ("close", close)] {
+                    if !(value.is_finite() && value > 0.0) {
+                        return Err(DataError::BadPrice { symbol: symbol(), column, value, row });
+                    }
+                }
+                if high < low {
+                    return Err(DataError::HighBelowLow { symbol: symbol(), high, low, row });
+                }
+                for (column, value) in [("open", open), ("close", close)] {
+                    if value > high * (1.0 + RANGE_TOLERANCE) || value < low * (1.0 - RANGE_TOLERANCE) {
+                        return Err(DataError::OutsideRange {
+                            symbol: symbol(),
+                            column,
+                            value,
+                            low,
+                            high,
+                            row,
+                        });
+                    }
+                }
+                if row > 0 && (view.ts[row] <= view.ts[row - 1] || view.date[row] < view.date[row - 1]) {
+                    return Err(DataError::TimeOrder { symbol: symbol(), row });
+                }
+                if let Some(volume) = view.volume
+                    && (volume[row] < 0.0 || volume[row].is_infinite())
+                {
+                    return Err(DataError::BadVolume { symbol: symbol(), value: volume[row], row });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn symbols(&self) -> &[String] {
+        &self.symbols
+    }
+
+    pub fn n_assets(&self) -> usize {
+        self.symbols.len()
+    }
+
+    pub fn n_rows(&self) -> usize {
+        self.ts.len()
+    }
+
+    /// First row and end row of an asset.
+    pub fn rows(&self, asset: usize) -> (usize, usize) {
+        (self.offsets[asset], self.offsets[asset + 1])
+    }
+
+    /// Names of the columns beyond the five of a bar.
+    pub fn extra_names(&self) -> &[String] {
+        &self.extra_names
+    }
+
+    pub fn has_volume(&self) -> bool {
+        self.volume.is_some()
+    }
+
+    pub fn asset_named(&self, symbol: &str) -> Result<usize, DataError> {
+        self.symbols
+            .iter()
+            .position(|s| s == symbol)
+            .ok_or_else(|| DataError::UnknownSymbol { symbol: symbol.to_owned() })
+    }
+
+    /// Open, high, low and close of a row of the whole table.
+    pub fn ohlc(&self, row: usize) -> [f64; 4] {
+        [self.open[row], self.high[row], self.low[row], self.close[row]]
+    }
+
+    /// Volume of a row of the whole table; NaN where there is none.
+    pub fn volume(&self, row: usize) -> f64 {
+        self.volume.as_ref().map_or(f64::NAN, |v| v[row])
+    }
+
+    /// Time and trading date of a row of the whole table.
+    pub fn time(&self, row: usize) -> (i64, i32) {
+        (self.ts[row], self.date[row])
+    }
+
+    /// The columns of one asset.
+    pub fn asset(&self, asset: usize) -> AssetView<'_> {
+        let (first, end) = self.rows(asset);
+        AssetView {
+            panel: self,
+            first,
+            ts: &self.ts[first..end],
+            date: &self.date[first..end],
+            open: &self.open[first..end],
+            high: &self.high[first..end],
+            low: &self.low[first..end],
+            close: &self.close[first..end],
+            volume: self.volume.as_ref().map(|v| &v[first..end]),
+        }
+    }
+}
+
+/// One asset's columns, all of the same length.
+#[derive(Debug, Clone, Copy)]
+pub struct AssetView<'a> {
+    panel: &'a Panel,
+    first: usize,
+    pub ts: &'a [i64],
+    pub date: &'a [i32],
+    pub open: &'a [f64],
+    pub high: &'a [f64],
+    pub low: &'a [f64],
+    pub close: &'a [f64],
+    /// NaN where the asset has no volume.
+    pub volume: Option<&'a [f64]>,
+}
+
+impl<'a> AssetView<'a> {
+    pub fn len(&self) -> usize {
+        self.ts.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ts.is_empty()
+    }
+
+    /// Any column by its name.
+    pub fn named(&self, name: &str) -> Option<&'a [f64]> {
+        match name {
+            "open" => Some(self.open),
+            "high" => Some(self.high),
+            "low" => Some(self.low),
+            "close" => Some(self.close),
+            "volume" => self.volume,
+            other => {
+                let ix = self.panel.extra_names.iter().position(|n| n == other)?;
+                Some(&self.panel.extra[ix][self.first..self.first + self.ts.len()])
+            }
+        }
+    }
+}
+
+fn column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b dyn Array, DataError> {
+    let array = batch
+        .column_by_name(name)
+        .ok_or_else(|| DataError::MissingColumn { column: name.to_owned() })?
+        .as_ref();
+    if array.null_count() > 0 {
+        let row = (0..array.len()).find(|&row| array.is_null(row)).unwrap_or(0);
+        return Err(DataError::Nulls { column: name.to_owned(), n: array.null_count(), row });
+    }
+    Ok(array)
+}
+
+fn wrong_type(name: &str, array: &dyn Array, expected: &'static str) -> DataError {
+    DataError::WrongType { column: name.to_owned(), found: array.data_type().to_string(), expected }
+}
+
+fn float_column(batch: &RecordBatch, name: &str) -> Result<ScalarBuffer<f64>, DataError> {
+    let array = column(batch, name)?;
+    let typed = array.as_primitive_opt::<Float64Type>().ok_or_else(|| wrong_type(name, array, "float64"))?;
+    Ok(typed.values().clone())
+}
+
+fn date_column(batch: &RecordBatch) -> Result<ScalarBuffer<i32>, DataError> {
+    let array = column(batch, "date")?;
+    let typed = array.as_primitive_opt::<Date32Type>().ok_or_else(|| wrong_type("date", array, "date32"))?;
+    Ok(typed.values().clone())
+}
+
+fn timestamp_column(batch: &RecordBatch) -> Result<ScalarBuffer<i64>, DataError> {
+    let array = column(batch, "ts")?;
+    let is_utc = matches!(array.data_type(), DataType::Timestamp(TimeUnit::Nanosecond, Some(zone)) if zone.as_ref() == "UTC");
+    match array.as_primitive_opt::<TimestampNanosecondType>() {
+        Some(typed) if is_utc => Ok(typed.values().clone()),
+        _ => Err(wrong_type("ts", array, "timestamp[ns, UTC]")),
+    }
+}

@@ -1,0 +1,739 @@
+//! The loop: the order of steps lives here, rules do not (SEMANTICS section 2).
+
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::context::{Command, Context, NewestBar, Outbox};
+use crate::data::{AssetView, BarAt, Panel, Timeline};
+use crate::error::EngineError;
+use crate::event::{Event, ExecutionReport};
+use crate::execution::{
+    BpsSlippage, OhlcBar, OrderBook, Resting, SlippageModel, Trail, limit_price, stop_price,
+};
+use crate::market::{BuyingPower, FeeModel, FillMode, Market, MarketRules, OnInsufficientCash};
+use crate::model::{
+    Birth, CloseReason, Fill, Order, OrderKind, OrderRequest, OrderStatus, OrderTag, Reject, RoundTrip, Side,
+    Size, TimeInForce,
+};
+use crate::portfolio::Portfolio;
+use crate::risk::{RiskManager, RiskView};
+use crate::strategy::{Strategy, StrategyFailure};
+use crate::units::{Bps, InstrumentIx, OrderId};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// More requests than this within one step is a strategy that answers its own fills for ever.
+const MAX_COMMANDS_A_STEP: usize = 100_000;
+
+/// Steps between two looks at the cancel flag.
+const CANCEL_EVERY: usize = 256;
+
+/// How much of a run is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// Equity by step, round trips and counts: what metrics need.
+    #[default]
+    Metrics,
+    /// Also fills, orders, cash and exposure.
+    Everything,
+}
+
+/// What a run is about.
+#[derive(Debug, Clone, Copy)]
+pub struct RunSpec<'a> {
+    pub panel: &'a Panel,
+    /// Positions in the panel, ascending: the instruments of this account.
+    pub universe: &'a [usize],
+    pub timeline: &'a Timeline,
+    pub market: &'a Market,
+    pub keep: Keep,
+    pub cancel: &'a AtomicBool,
+}
+
+/// What a run leaves behind.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// After every step.
+    pub equity: Vec<f64>,
+    pub trips: Vec<RoundTrip>,
+    pub n_orders: u64,
+    pub n_fills: u64,
+    pub n_rejects: u64,
+    pub fees: f64,
+    pub slippage_cost: f64,
+    pub traded_notional: f64,
+    /// Steps that ended with a position.
+    pub exposed_steps: u64,
+    /// Kept with `Keep::Everything`.
+    pub fills: Vec<Fill>,
+    pub cash: Vec<f64>,
+    pub exposure: Vec<f64>,
+}
+
+impl Record {
+    fn reset(&mut self) {
+        self.equity.clear();
+        self.trips.clear();
+        self.fills.clear();
+        self.cash.clear();
+        self.exposure.clear();
+        self.n_orders = 0;
+        self.n_fills = 0;
+        self.n_rejects = 0;
+        self.fees = 0.0;
+        self.slippage_cost = 0.0;
+        self.traded_notional = 0.0;
+        self.exposed_steps = 0;
+    }
+}
+
+/// Runs one account after another, keeping its memory.
+#[derive(Debug, Default)]
+pub struct Engine {
+    book: OrderBook,
+    portfolio: Portfolio,
+    bus: Bus,
+    outbox: Outbox,
+    newest: Vec<NewestBar>,
+    record: Record,
+    scratch_ids: Vec<OrderId>,
+    commands: Vec<Command>,
+}
+
+impl Engine {
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Hands the record of the last run over.
+    pub fn take_record(&mut self) -> Record {
+        std::mem::take(&mut self.record)
+    }
+
+    /// Every order of the last run.
+    pub fn orders(&self) -> &[Order] {
+        self.book.all()
+    }
+
+    /// Runs one strategy over one account from the first step of the timeline to the last.
+    pub fn run<S: Strategy>(&mut self, spec: &RunSpec<'_>, strategy: &mut S) -> Result<(), EngineError> {
+        self.book.reset();
+        self.bus.reset();
+        self.outbox.reset();
+        self.record.reset();
+        self.newest.clear();
+        self.newest.resize(spec.universe.len(), NewestBar::NONE);
+        self.portfolio.reset(spec.market.cash, spec.universe.len(), spec.market.multiplier);
+        let views: Vec<AssetView<'_>> = spec.universe.iter().map(|&asset| spec.panel.asset(asset)).collect();
+        let mut run = Loop {
+            engine: self,
+            spec,
+            views: &views,
+            slippage: BpsSlippage::new(Bps::new(spec.market.slippage_bps)?),
+            clock: Clock::default(),
+            decision_equity: spec.market.cash,
+            strategy,
+        };
+        run.all_steps()
+    }
+}
+
+struct Loop<'a, 's, S> {
+    engine: &'a mut Engine,
+    spec: &'a RunSpec<'a>,
+    views: &'a [AssetView<'a>],
+    slippage: BpsSlippage,
+    clock: Clock,
+    /// Equity at the mark of this step, before any fill at its close.
+    decision_equity: f64,
+    strategy: &'s mut S,
+}
+
+/// Which resting orders a pass over the book looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Stops,
+    Limits,
+    Trailing,
+    /// Protective stops of entries that filled inside this bar.
+    Newborn,
+}
+
+impl<S: Strategy> Loop<'_, '_, S> {
+    fn all_steps(&mut self) -> Result<(), EngineError> {
+        let n_steps = self.spec.timeline.n_steps();
+        self.call(|strategy, ctx| strategy.on_start(ctx))?;
+        for step in 0..n_steps {
+            if step % CANCEL_EVERY == 0 && self.spec.cancel.load(Ordering::Relaxed) {
+                return Err(EngineError::Cancelled);
+            }
+            self.begin_step(step, n_steps);
+            let timeline = self.spec.timeline;
+            self.one_step(timeline.bars(step))?;
+        }
+        self.call(|strategy, ctx| strategy.on_stop(ctx))
+    }
+
+    fn begin_step(&mut self, step: usize, n_steps: usize) {
+        let timeline = self.spec.timeline;
+        let date = timeline.date(step);
+        self.clock = Clock {
+            step: step as u32,
+            ts: timeline.ts(step),
+            date,
+            is_last_step: step + 1 == n_steps,
+            begins_date: step == 0 || timeline.date(step - 1) != date,
+            ends_date: step + 1 == n_steps || timeline.date(step + 1) != date,
+        };
+        for bar in timeline.bars(step) {
+            self.engine.newest[bar.instrument.ix()] = NewestBar { row: bar.row, step: step as u32 };
+        }
+    }
+
+    fn one_step(&mut self, bars: &[BarAt]) -> Result<(), EngineError> {
+        let close_fills = self.spec.market.fill == FillMode::Close;
+        self.call(|strategy, ctx| {
+            strategy.on_step(ctx, bars);
+            Ok(())
+        })?;
+        if !close_fills && !self.engine.book.pending.is_empty() {
+            self.fill_pending()?;
+        }
+        if !self.engine.book.resting.is_empty() {
+            self.match_resting()?;
+        }
+        for bar in bars {
+            let close = self.views[bar.instrument.ix()].close[bar.row as usize];
+            self.engine.portfolio.mark(bar.instrument, close);
+        }
+        self.decision_equity = self.engine.portfolio.equity();
+        for &bar in bars {
+            self.call(|strategy, ctx| strategy.on_bar(ctx, bar))?;
+        }
+        self.call(|strategy, ctx| strategy.on_bars(ctx, bars))?;
+        if close_fills && !self.engine.book.pending.is_empty() && !self.clock.is_last_step {
+            self.fill_pending()?;
+        }
+        self.flush_commands()?;
+        if self.clock.is_last_step {
+            self.expire_all()?;
+        } else if self.clock.ends_date && !self.engine.book.resting.is_empty() {
+            self.expire_day_orders()?;
+        }
+        self.record_step();
+        Ok(())
+    }
+
+    fn record_step(&mut self) {
+        let engine = &mut *self.engine;
+        engine.record.equity.push(engine.portfolio.equity());
+        engine.record.exposed_steps += u64::from(!engine.portfolio.is_flat());
+        if self.spec.keep == Keep::Everything {
+            engine.record.cash.push(engine.portfolio.cash());
+            engine.record.exposure.push(engine.portfolio.gross_exposure());
+        }
+    }
+
+    /// One callback: the strategy sees the account as it stands; its targets are resolved when it returns.
+    fn call(
+        &mut self,
+        callback: impl FnOnce(&mut S, &mut Context<'_>) -> Result<(), StrategyFailure>,
+    ) -> Result<(), EngineError> {
+        let engine = &mut *self.engine;
+        let mut ctx = Context {
+            clock: self.clock,
+            views: self.views,
+            newest: &engine.newest,
+            portfolio: &engine.portfolio,
+            market: self.spec.market,
+            equity: self.decision_equity,
+            book: &mut engine.book,
+            outbox: &mut engine.outbox,
+        };
+        callback(self.strategy, &mut ctx).map_err(|failure| EngineError::Strategy { message: failure.0 })?;
+        ctx.resolve_targets();
+        Ok(())
+    }
+
+    /// What strategies asked for at this step passes the bus, in order; fills at the close may make them ask for more.
+    fn flush_commands(&mut self) -> Result<(), EngineError> {
+        let mut n_commands = 0;
+        while !self.engine.outbox.commands.is_empty() {
+            let mut commands = std::mem::take(&mut self.engine.commands);
+            std::mem::swap(&mut commands, &mut self.engine.outbox.commands);
+            n_commands += commands.len();
+            if n_commands > MAX_COMMANDS_A_STEP {
+                let message = format!("more than {MAX_COMMANDS_A_STEP} requests within one step");
+                return Err(EngineError::Strategy { message });
+            }
+            for command in commands.drain(..) {
+                match command {
+                    Command::Submit(id) => {
+                        self.engine.record.n_orders += 1;
+                        self.engine.bus.post(Event::OrderRequest(id));
+                    }
+                    Command::Cancel(id) => self.engine.bus.post(Event::CancelRequest(id)),
+                }
+                self.drain_bus()?;
+            }
+            self.engine.commands = commands;
+        }
+        Ok(())
+    }
+
+    /// Handles control events until none is left.
+    fn drain_bus(&mut self) -> Result<(), EngineError> {
+        while let Some(event) = self.engine.bus.take() {
+            match event {
+                Event::OrderRequest(id) => self.on_request(id)?,
+                Event::CancelRequest(id) => self.on_cancel(id),
+                Event::OrderValidated(id) => self.on_validated(id)?,
+                Event::ExecutionReport(report) => self.on_report(&report)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn on_request(&mut self, id: OrderId) -> Result<(), EngineError> {
+        let order = *self.order(id)?;
+        if order.status.is_final() {
+            return Ok(()); // taken back before it was handled
+        }
+        if self.clock.is_last_step {
+            self.report(id, OrderStatus::Expired(CloseReason::EndOfData));
+            return Ok(());
+        }
+        let view = RiskView {
+            market: self.spec.market,
+            portfolio: &self.engine.portfolio,
+            book: &self.engine.book,
+            decision_equity: self.decision_equity,
+        };
+        match RiskManager.check(&order, &view) {
+            Ok(qty) => {
+                let order = self.order_mut(id)?;
+                order.qty = qty;
+                self.engine.bus.post(Event::OrderValidated(id));
+            }
+            Err(reject) => self.report(id, OrderStatus::Rejected(reject)),
+        }
+        Ok(())
+    }
+
+    fn on_cancel(&mut self, id: OrderId) {
+        if self.engine.book.get(id).is_some_and(|order| !order.status.is_final()) {
+            self.engine.book.remove(id);
+            self.report(id, OrderStatus::Cancelled(CloseReason::Request));
+        }
+    }
+
+    fn on_validated(&mut self, id: OrderId) -> Result<(), EngineError> {
+        self.order_mut(id)?.status = OrderStatus::Accepted;
+        let order = *self.order(id)?;
+        let instrument = order.request.instrument;
+        if S::WANTS_REPORTS {
+            self.report(id, OrderStatus::Accepted);
+        }
+        if order.request.kind != OrderKind::Market {
+            let trail = order
+                .request
+                .trailing
+                .map(|spec| Trail { spec, best: order.birth.map_or(f64::NAN, |b| b.price) });
+            self.engine.book.resting.push(Resting {
+                order: id,
+                instrument,
+                live_from: order.birth.map_or(self.clock.step + 1, |birth| birth.live_from),
+                bars_seen: 0,
+                checked_at: None,
+                born: order.birth.map(|birth| (birth.step, birth.raw_price)),
+                trail,
+            });
+        } else if self.spec.market.fill == FillMode::Close
+            && let Some(row) = self.row_now(instrument)
+        {
+            let close = self.views[instrument.ix()].close[row as usize];
+            self.execute(id, close, When::Close)?;
+        } else {
+            self.engine.book.pending.push(id);
+        }
+        Ok(())
+    }
+
+    /// Portfolio and strategy take note of what happened to an order.
+    fn on_report(&mut self, report: &ExecutionReport) -> Result<(), EngineError> {
+        let mut position_closed = None;
+        if let Some(fill) = &report.fill {
+            let engine = &mut *self.engine;
+            let view = &self.views[fill.instrument.ix()];
+            engine.portfolio.apply(fill, view.high, view.low, &mut engine.record.trips);
+            engine.record.n_fills += 1;
+            engine.record.fees += fill.fees;
+            engine.record.slippage_cost += fill.slippage_cost;
+            engine.record.traded_notional += fill.qty * fill.price * self.spec.market.multiplier;
+            if self.spec.keep == Keep::Everything {
+                engine.record.fills.push(*fill);
+            }
+            if engine.portfolio.position(fill.instrument).qty() == 0.0 {
+                position_closed = Some(fill.instrument);
+            }
+        }
+        if matches!(report.status, OrderStatus::Rejected(_)) {
+            self.engine.record.n_rejects += 1;
+        }
+        self.order_mut(report.order)?.status = report.status;
+        if report.fill.is_some() {
+            if let Some(group) = self.order(report.order)?.request.oco {
+                self.cancel_group(group, report.order);
+            }
+            if let Some(instrument) = position_closed {
+                self.cancel_protection(instrument);
+            }
+        }
+        if S::WANTS_REPORTS {
+            self.call(|strategy, ctx| strategy.on_order(ctx, report))?;
+            if let Some(fill) = &report.fill {
+                self.call(|strategy, ctx| strategy.on_trade(ctx, fill))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel_group(&mut self, group: u64, filled: OrderId) {
+        let book = &self.engine.book;
+        let in_group =
+            |id: &OrderId| *id != filled && book.get(*id).is_some_and(|o| o.request.oco == Some(group));
+        let members: Vec<OrderId> = book.working().filter(in_group).collect();
+        for id in members {
+            self.engine.book.remove(id);
+            self.report(id, OrderStatus::Cancelled(CloseReason::Oco));
+        }
+    }
+
+    fn cancel_protection(&mut self, instrument: InstrumentIx) {
+        let resting = self.engine.book.resting.iter();
+        let members: Vec<OrderId> =
+            resting.filter(|r| r.instrument == instrument && r.is_protective()).map(|r| r.order).collect();
+        for id in members {
+            self.engine.book.remove(id);
+            self.report(id, OrderStatus::Cancelled(CloseReason::PositionClosed));
+        }
+    }
+
+    /// Market orders that wait, in order of submission: at the open, or at the close where the fill mode says so.
+    fn fill_pending(&mut self) -> Result<(), EngineError> {
+        let mut ids = std::mem::take(&mut self.engine.scratch_ids);
+        ids.clear();
+        ids.extend_from_slice(&self.engine.book.pending);
+        for &id in &ids {
+            let instrument = self.order(id)?.request.instrument;
+            let Some(row) = self.row_now(instrument) else { continue };
+            if !self.engine.book.pending.contains(&id) {
+                continue; // cancelled by a fill just now
+            }
+            self.engine.book.pending.retain(|&p| p != id);
+            let view = &self.views[instrument.ix()];
+            match self.spec.market.fill {
+                FillMode::NextOpen => self.execute(id, view.open[row as usize], When::Open)?,
+                FillMode::Close => self.execute(id, view.close[row as usize], When::Close)?,
+            }
+            self.drain_bus()?;
+        }
+        self.engine.scratch_ids = ids;
+        Ok(())
+    }
+
+    fn match_resting(&mut self) -> Result<(), EngineError> {
+        for pass in [Pass::Stops, Pass::Limits, Pass::Trailing, Pass::Newborn] {
+            self.match_pass(pass)?;
+        }
+        self.age_resting()
+    }
+
+    fn match_pass(&mut self, pass: Pass) -> Result<(), EngineError> {
+        let mut ids = std::mem::take(&mut self.engine.scratch_ids);
+        ids.clear();
+        ids.extend(self.engine.book.resting.iter().map(|r| r.order));
+        for &id in &ids {
+            let step = self.clock.step;
+            let Some(at) = self.engine.book.resting.iter().position(|r| r.order == id) else { continue };
+            let resting = self.engine.book.resting[at];
+            let order = *self.order(id)?;
+            let belongs = match (pass, order.request.kind) {
+                (Pass::Stops, OrderKind::Stop(_)) => resting.trail.is_none(),
+                (Pass::Limits, OrderKind::Limit(_)) => true,
+                (Pass::Trailing, _) => resting.trail.is_some(),
+                (Pass::Newborn, OrderKind::Stop(_)) => true,
+                _ => false,
+            };
+            if !belongs || resting.live_from > step || resting.checked_at == Some(step) {
+                continue;
+            }
+            let Some(bar) = self.bar_for(&resting) else { continue };
+            self.engine.book.resting[at].checked_at = Some(step);
+            let side = order.request.side;
+            let raw = match order.request.kind {
+                OrderKind::Limit(limit) if !self.yields_to_stop(&order) => limit_price(side, limit, &bar),
+                OrderKind::Stop(stop) => {
+                    stop_price(side, resting.trail.map_or(stop, |trail| trail.level(side)), &bar)
+                }
+                _ => None,
+            };
+            if let Some(raw) = raw {
+                self.engine.book.remove(id);
+                let when =
+                    if raw == bar.open && !self.is_born_now(&resting) { When::Open } else { When::Inside };
+                self.execute(id, raw, when)?;
+                self.drain_bus()?;
+            }
+        }
+        self.engine.scratch_ids = ids;
+        Ok(())
+    }
+
+    /// Of two legs of a group that one bar reaches, the stop fills: a limit looks ahead to the stops of its group that
+    /// are matched after it, trailing ones and those born in this bar.
+    fn yields_to_stop(&self, limit: &Order) -> bool {
+        let Some(group) = limit.request.oco else { return false };
+        let step = self.clock.step;
+        self.engine.book.resting.iter().any(|r| {
+            if r.live_from > step || r.checked_at == Some(step) {
+                return false;
+            }
+            let Some(order) = self.engine.book.get(r.order) else { return false };
+            let OrderKind::Stop(stop) = order.request.kind else { return false };
+            let side = order.request.side;
+            let level = r.trail.map_or(stop, |trail| trail.level(side));
+            order.request.oco == Some(group)
+                && self.bar_for(r).is_some_and(|bar| stop_price(side, level, &bar).is_some())
+        })
+    }
+
+    fn is_born_now(&self, resting: &Resting) -> bool {
+        resting.born.is_some_and(|(step, _)| step == self.clock.step)
+    }
+
+    /// The bar an order is held against: for an order born inside it, the entry's price stands for the open.
+    fn bar_for(&self, resting: &Resting) -> Option<OhlcBar> {
+        let row = self.row_now(resting.instrument)? as usize;
+        let view = &self.views[resting.instrument.ix()];
+        let open = match resting.born {
+            Some((step, price)) if step == self.clock.step => price,
+            _ => view.open[row],
+        };
+        Some(OhlcBar { open, high: view.high[row], low: view.low[row], close: view.close[row] })
+    }
+
+    /// After matching: trailing levels move with the completed bar, and orders whose bars are used up expire.
+    fn age_resting(&mut self) -> Result<(), EngineError> {
+        let mut ids = std::mem::take(&mut self.engine.scratch_ids);
+        ids.clear();
+        for at in 0..self.engine.book.resting.len() {
+            let resting = self.engine.book.resting[at];
+            let Some(row) = self.row_now(resting.instrument) else { continue };
+            let order = *self.order(resting.order)?;
+            let entry = &mut self.engine.book.resting[at];
+            if let Some(trail) = &mut entry.trail {
+                let view = &self.views[resting.instrument.ix()];
+                let row = row as usize;
+                let bar = OhlcBar {
+                    open: view.open[row],
+                    high: view.high[row],
+                    low: view.low[row],
+                    close: view.close[row],
+                };
+                trail.advance(order.request.side, &bar);
+            }
+            if resting.live_from <= self.clock.step {
+                entry.bars_seen += 1;
+                if matches!(order.request.tif, TimeInForce::Bars(n) if entry.bars_seen >= n) {
+                    ids.push(resting.order);
+                }
+            }
+        }
+        for &id in &ids {
+            self.engine.book.remove(id);
+            self.report(id, OrderStatus::Expired(CloseReason::TimeInForce));
+        }
+        self.engine.scratch_ids = ids;
+        self.drain_bus()
+    }
+
+    /// DAY orders that have had a bar to match on end with the trading date.
+    fn expire_day_orders(&mut self) -> Result<(), EngineError> {
+        let book = &self.engine.book;
+        let is_done = |r: &&Resting| {
+            r.bars_seen > 0 && book.get(r.order).is_some_and(|o| o.request.tif == TimeInForce::Day)
+        };
+        let done: Vec<OrderId> = book.resting.iter().filter(is_done).map(|r| r.order).collect();
+        for id in done {
+            self.engine.book.remove(id);
+            self.report(id, OrderStatus::Expired(CloseReason::TimeInForce));
+        }
+        self.drain_bus()
+    }
+
+    /// Whatever still waits when the data ends never fills.
+    fn expire_all(&mut self) -> Result<(), EngineError> {
+        let ids: Vec<OrderId> = self.engine.book.working().collect();
+        for id in ids {
+            self.engine.book.remove(id);
+            self.report(id, OrderStatus::Expired(CloseReason::EndOfData));
+        }
+        self.drain_bus()
+    }
+
+    /// Fills an order at a price before slippage, unless cash does not allow it.
+    fn execute(&mut self, id: OrderId, raw_price: f64, when: When) -> Result<(), EngineError> {
+        let order = *self.order(id)?;
+        let request = order.request;
+        let side = request.side;
+        let is_limit = matches!(request.kind, OrderKind::Limit(_));
+        let price = if is_limit { raw_price } else { self.slippage.slipped(side, raw_price) };
+        let qty = match self.fill_qty(&order, price) {
+            Ok(qty) => qty,
+            Err(reject) => {
+                self.report(id, OrderStatus::Rejected(reject));
+                return Ok(());
+            }
+        };
+        if qty <= 0.0 {
+            self.report(id, OrderStatus::Cancelled(CloseReason::PositionClosed));
+            return Ok(());
+        }
+        let Some(row) = self.row_now(request.instrument) else {
+            return Err(EngineError::Internal("an order fills on a step without a bar"));
+        };
+        let multiplier = self.spec.market.multiplier;
+        self.order_mut(id)?.qty = qty;
+        let fill = Fill {
+            order: id,
+            instrument: request.instrument,
+            ts: self.clock.ts,
+            row,
+            side,
+            qty,
+            price,
+            fees: self.spec.market.fees().fees(side, qty, qty * price * multiplier),
+            slippage_cost: (price - raw_price).abs() * qty * multiplier,
+            tag: request.tag,
+        };
+        let report = ExecutionReport { order: id, status: OrderStatus::Filled, fill: Some(fill) };
+        self.engine.bus.post(Event::ExecutionReport(report));
+        if !request.protection.is_none() {
+            self.protect(&order, &fill, raw_price, when);
+        }
+        Ok(())
+    }
+
+    /// Units that fill now; zero when a protective order has nothing left to protect.
+    fn fill_qty(&self, order: &Order, price: f64) -> Result<f64, Reject> {
+        let market = self.spec.market;
+        let request = &order.request;
+        let cash = self.engine.portfolio.cash();
+        let affordable = |budget: f64| {
+            market.fees().affordable(request.side, budget, price, market.multiplier, market.lot)
+        };
+        let held = self.engine.portfolio.position(request.instrument).qty();
+        let qty = match request.size {
+            Size::BudgetAtFill(budget) => {
+                let qty = affordable(budget.min(cash));
+                if qty <= 0.0 {
+                    return Err(if budget <= cash { Reject::ZeroQuantity } else { Reject::InsufficientCash });
+                }
+                qty
+            }
+            _ if order.birth.is_some() => {
+                let protects = if request.side == Side::Sell { held } else { -held };
+                order.qty.min(protects).max(0.0)
+            }
+            _ => order.qty,
+        };
+        if request.side == Side::Sell && !market.shorts_allowed() && qty > held {
+            return Err(Reject::ShortNotAllowed);
+        }
+        if request.side == Side::Buy && market.buying_power() == BuyingPower::Cash && qty > 0.0 {
+            let notional = qty * price * market.multiplier;
+            if notional + market.fees().fees(Side::Buy, qty, notional) > cash {
+                let reduced = affordable(cash);
+                if market.on_insufficient_cash == OnInsufficientCash::Reject || reduced <= 0.0 {
+                    return Err(Reject::InsufficientCash);
+                }
+                return Ok(reduced);
+            }
+        }
+        Ok(qty)
+    }
+
+    /// Places the protective orders of an entry (SEMANTICS section 4): both legs live on the bar of an entry at the
+    /// open, only the stop on the bar of an entry inside it, none on the bar of an entry at the close.
+    fn protect(&mut self, entry: &Order, fill: &Fill, raw_price: f64, when: When) {
+        let step = self.clock.step;
+        let (stop_from, target_from) = match when {
+            When::Open => (step, step),
+            When::Inside => (step, step + 1),
+            When::Close => (step + 1, step + 1),
+        };
+        let exit = fill.side.opposite();
+        let away = fill.side.sign();
+        let group = PROTECTION_GROUPS | entry.id.0;
+        let mut place = |kind: OrderKind, tag: OrderTag, live_from: u32, trailing| {
+            let request = OrderRequest {
+                kind,
+                oco: Some(group),
+                tag,
+                trailing,
+                ..OrderRequest::market(fill.instrument, exit, Size::Qty(fill.qty))
+            };
+            let birth = Birth { step, raw_price, price: fill.price, live_from };
+            let id = self.engine.book.enter(request, self.clock.ts, Some(birth));
+            self.engine.bus.post(Event::OrderRequest(id));
+        };
+        let protection = &entry.request.protection;
+        if let Some((level, reference)) = protection.stop_loss {
+            let reference = reference.unwrap_or(fill.price);
+            let stop = reference - away * level.distance(reference);
+            place(OrderKind::Stop(stop), OrderTag::StopLoss, stop_from, None);
+        }
+        if let Some((level, reference)) = protection.take_profit {
+            let reference = reference.unwrap_or(fill.price);
+            let limit = reference + away * level.distance(reference);
+            place(OrderKind::Limit(limit), OrderTag::TakeProfit, target_from, None);
+        }
+        if let Some(spec) = protection.trailing {
+            let stop = fill.price - away * spec.level.distance(fill.price);
+            place(OrderKind::Stop(stop), OrderTag::TrailingStop, stop_from, Some(spec));
+        }
+    }
+
+    fn report(&mut self, order: OrderId, status: OrderStatus) {
+        self.engine.bus.post(Event::ExecutionReport(ExecutionReport { order, status, fill: None }));
+    }
+
+    fn row_now(&self, instrument: InstrumentIx) -> Option<u32> {
+        let newest = self.engine.newest[instrument.ix()];
+        (newest != NewestBar::NONE && newest.step == self.clock.step).then_some(newest.row)
+    }
+
+    fn order(&self, id: OrderId) -> Result<&Order, EngineError> {
+        self.engine
+            .book
+            .get(id)
+            .ok_or(EngineError::Internal("an event names an order that is not in the book"))
+    }
+
+    fn order_mut(&mut self, id: OrderId) -> Result<&mut Order, EngineError> {
+        self.engine
+            .book
+            .get_mut(id)
+            .ok_or(EngineError::Internal("an event names an order that is not in the book"))
+    }
+}
+
+/// Groups that the engine makes for protective orders; groups of strategies are below.
+const PROTECTION_GROUPS: u64 = 1 << 63;
+
+/// Where in its bar an order fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Open,
+    Inside,
+    Close,
+}

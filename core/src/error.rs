@@ -1,0 +1,86 @@
+//! One error enum per area; messages name the offending value.
+
+use thiserror::Error;
+
+/// A number that its type does not admit.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[error("{what} {rule}, got {value}")]
+pub struct ValueError {
+    pub what: &'static str,
+    pub value: f64,
+    pub rule: &'static str,
+}
+
+/// A panel that cannot be built or does not hold what was asked of it.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum DataError {
+    #[error("column {column} is missing")]
+    MissingColumn { column: String },
+    #[error("column {column} has type {found}, expected {expected}")]
+    WrongType { column: String, found: String, expected: &'static str },
+    #[error("column {column} has {n} missing values, the first at row {row}")]
+    Nulls { column: String, n: usize, row: usize },
+    #[error("{symbol}: {column} is {value} at row {row}, expected a finite price above zero")]
+    BadPrice { symbol: String, column: &'static str, value: f64, row: usize },
+    #[error("{symbol}: high {high} is below low {low} at row {row}")]
+    HighBelowLow { symbol: String, high: f64, low: f64, row: usize },
+    #[error("{symbol}: {column} {value} is outside [low, high] = [{low}, {high}] at row {row}")]
+    OutsideRange { symbol: String, column: &'static str, value: f64, low: f64, high: f64, row: usize },
+    #[error("{symbol}: volume is {value} at row {row}, expected a number not below zero or nothing")]
+    BadVolume { symbol: String, value: f64, row: usize },
+    #[error("{symbol}: time does not increase at row {row}")]
+    TimeOrder { symbol: String, row: usize },
+    #[error("offsets do not fit: {reason}")]
+    BadOffsets { reason: &'static str },
+    #[error("the panel holds no rows")]
+    Empty,
+    #[error("symbol {symbol:?} is not in the panel")]
+    UnknownSymbol { symbol: String },
+    #[error("arrow: {0}")]
+    Arrow(String),
+}
+
+/// A rule text or a parameter value that the rule language does not accept.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum RuleError {
+    #[error("{slot}: {message} at column {column} of {text:?}")]
+    Syntax { slot: String, text: String, column: usize, message: String },
+    #[error("{slot}: unknown {what} {name:?}{hint}")]
+    UnknownName { slot: String, what: &'static str, name: String, hint: String },
+    #[error("{slot}: {function} takes {expected}, got {got}")]
+    Arity { slot: String, function: String, expected: String, got: usize },
+    #[error("{slot}: {message}")]
+    Type { slot: String, message: String },
+    #[error("{slot}: {function}: {argument} must be {rule}, got {value}")]
+    BadArgument {
+        slot: String,
+        function: &'static str,
+        argument: &'static str,
+        rule: &'static str,
+        value: f64,
+    },
+    #[error("parameter {name:?} {rule}")]
+    BadParameter { name: String, rule: &'static str },
+}
+
+/// What can end a run before its last step.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    #[error("{0}")]
+    Spec(String),
+    #[error("the strategy asked for {symbol:?}, which is not in the panel")]
+    UnknownInstrument { symbol: String },
+    #[error("the run was cancelled")]
+    Cancelled,
+    /// Raised by the strategy itself; the payload is opaque to the engine and handed back to its owner.
+    #[error("the strategy failed: {message}")]
+    Strategy { message: String },
+    #[error("internal: {0}")]
+    Internal(&'static str),
+}

@@ -1,0 +1,107 @@
+//! The order book of one run: every order by its number, and the ones that wait.
+
+use super::OhlcBar;
+use crate::model::{Birth, Order, OrderRequest, OrderStatus, Side, TrailOn, TrailingSpec};
+use crate::units::{InstrumentIx, OrderId, TsNs};
+
+/// A limit or stop that waits, with what the loop needs to match it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Resting {
+    pub order: OrderId,
+    pub instrument: InstrumentIx,
+    /// First step on which it may match.
+    pub live_from: u32,
+    /// Bars of the instrument it has been live for.
+    pub bars_seen: u32,
+    /// The step on which it was last held against a bar.
+    pub checked_at: Option<u32>,
+    /// For a protective order: the step it was born on and the price that stands for the open there.
+    pub born: Option<(u32, f64)>,
+    /// A moving stop level.
+    pub trail: Option<Trail>,
+}
+
+impl Resting {
+    /// Protects a position: gone when the position is.
+    pub fn is_protective(&self) -> bool {
+        self.born.is_some()
+    }
+}
+
+/// The level of a trailing stop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Trail {
+    pub spec: TrailingSpec,
+    /// Best price so far: highest for a long position, lowest for a short one.
+    pub best: f64,
+}
+
+impl Trail {
+    /// Where the stop stands; `side` is the side of the stop order.
+    pub fn level(&self, side: Side) -> f64 {
+        self.best + side.sign() * self.spec.level.distance(self.best)
+    }
+
+    /// Takes a completed bar into account.
+    pub fn advance(&mut self, side: Side, bar: &OhlcBar) {
+        self.best = match (side, self.spec.on) {
+            (Side::Sell, TrailOn::High) => self.best.max(bar.high),
+            (Side::Sell, TrailOn::Close) => self.best.max(bar.close),
+            (Side::Buy, TrailOn::High) => self.best.min(bar.low),
+            (Side::Buy, TrailOn::Close) => self.best.min(bar.close),
+        };
+    }
+}
+
+/// Orders of one run.
+#[derive(Debug, Default)]
+pub struct OrderBook {
+    orders: Vec<Order>,
+    /// Accepted market orders that wait for their bar, in order of submission.
+    pub pending: Vec<OrderId>,
+    /// Accepted limits and stops, in order of submission.
+    pub resting: Vec<Resting>,
+}
+
+impl OrderBook {
+    pub fn reset(&mut self) {
+        self.orders.clear();
+        self.pending.clear();
+        self.resting.clear();
+    }
+
+    /// Enters a request under the next number.
+    pub fn enter(&mut self, request: OrderRequest, submitted: TsNs, birth: Option<Birth>) -> OrderId {
+        let id = OrderId(self.orders.len() as u64 + 1);
+        self.orders.push(Order { id, request, qty: 0.0, submitted, status: OrderStatus::Submitted, birth });
+        id
+    }
+
+    /// The number the next request will get.
+    pub fn next_id(&self) -> OrderId {
+        OrderId(self.orders.len() as u64 + 1)
+    }
+
+    pub fn get(&self, id: OrderId) -> Option<&Order> {
+        self.orders.get((id.0 as usize).checked_sub(1)?)
+    }
+
+    pub fn get_mut(&mut self, id: OrderId) -> Option<&mut Order> {
+        self.orders.get_mut((id.0 as usize).checked_sub(1)?)
+    }
+
+    pub fn all(&self) -> &[Order] {
+        &self.orders
+    }
+
+    /// Takes an order off the lists of waiting ones.
+    pub fn remove(&mut self, id: OrderId) {
+        self.pending.retain(|&p| p != id);
+        self.resting.retain(|r| r.order != id);
+    }
+
+    /// Numbers of the orders that wait, market orders first.
+    pub fn working(&self) -> impl Iterator<Item = OrderId> + '_ {
+        self.pending.iter().copied().chain(self.resting.iter().map(|r| r.order))
+    }
+}

@@ -1,0 +1,120 @@
+//! Sums that do not drift: the part that rounding takes away is carried along.
+//!
+//! A running sum of plain f64 leaves a flat price series with an average that is off by a few units in the last
+//! place, and two averages of it then cross where nothing moved. With the carried part the average of equal values is
+//! that value to the bit.
+
+/// `a + b` as the rounded sum and its exact rounding error (Knuth).
+#[inline]
+pub(crate) fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let s = a + b;
+    let b_part = s - a;
+    (s, (a - (s - b_part)) + (b - b_part))
+}
+
+/// Splits into a part of at most 26 significant bits and the rest, without overflow.
+#[inline]
+pub(crate) fn split(a: f64) -> (f64, f64) {
+    let high = f64::from_bits(a.to_bits() & 0xffff_ffff_f800_0000);
+    (high, a - high)
+}
+
+/// `a * a` as the rounded square and its rounding error.
+#[inline]
+pub(crate) fn two_square(a: f64) -> (f64, f64) {
+    let p = a * a;
+    let (h, l) = split(a);
+    (p, ((h * h - p) + 2.0 * h * l) + l * l)
+}
+
+/// `a * n` as the rounded product and its rounding error, for whole `n` below 2^27.
+#[inline]
+pub(crate) fn two_times(a: f64, n: f64) -> (f64, f64) {
+    let p = a * n;
+    let (h, l) = split(a);
+    (p, (h * n - p) + l * n)
+}
+
+/// A sum kept as `hi + lo`, where `lo` carries what rounding took from `hi`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DoubleSum {
+    pub hi: f64,
+    pub lo: f64,
+}
+
+impl DoubleSum {
+    #[inline]
+    pub fn add(&mut self, hi: f64, lo: f64) {
+        let (sum, error) = two_sum(self.hi, hi);
+        self.hi = sum;
+        self.lo += error + lo;
+    }
+
+    #[inline]
+    pub fn value(self) -> f64 {
+        self.hi + self.lo
+    }
+
+    /// The sum as a rounded value and the rest.
+    #[inline]
+    pub fn normalised(self) -> (f64, f64) {
+        two_sum(self.hi, self.lo)
+    }
+
+    /// False after an overflow; once lost, a sum does not come back.
+    #[inline]
+    pub fn is_finite(self) -> bool {
+        self.hi.is_finite() && self.lo.is_finite()
+    }
+}
+
+/// Divides sums by a fixed count, rounded as if from the exact sum, without a division per value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Divisor {
+    n: f64,
+    inverse: f64,
+}
+
+impl Divisor {
+    pub fn new(n: f64) -> Self {
+        Self { n, inverse: 1.0 / n }
+    }
+
+    #[inline]
+    pub fn divide(self, sum: DoubleSum) -> f64 {
+        let (s, rest) = sum.normalised();
+        let quotient = s * self.inverse;
+        let (h, l) = split(quotient);
+        let remainder = (s - h * self.n) - l * self.n;
+        quotient + (remainder + rest) * self.inverse
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Any number of equal values has exactly that value as its mean, whatever passed through the sum before.
+        #[test]
+        fn mean_of_equal_values_is_the_value(x in -1e9..1e9f64, n in 1..3000u32, before in prop::collection::vec(-1e12..1e12f64, 0..50)) {
+            let mut sum = DoubleSum::default();
+            for &b in &before { sum.add(b, 0.0); }
+            for _ in 0..n { sum.add(x, 0.0); }
+            for &b in &before { sum.add(-b, 0.0); }
+            prop_assert_eq!(Divisor::new(f64::from(n)).divide(sum), x);
+        }
+
+        #[test]
+        fn products_are_exact_pairs(x in -1e9..1e9f64, n in 1..100_000u32) {
+            let n = f64::from(n);
+            let (p, e) = two_times(x, n);
+            prop_assert_eq!((p, e), (x * n, x.mul_add(n, -(x * n))));
+            let (p, e) = two_square(x);
+            prop_assert_eq!(p, x * x);
+            let exact = x.mul_add(x, -(x * x));
+            prop_assert!((e - exact).abs() <= exact.abs() * 1e-15 + f64::EPSILON * f64::EPSILON * p);
+        }
+    }
+}

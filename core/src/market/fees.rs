@@ -1,0 +1,96 @@
+//! Fee schedules.
+
+use crate::model::Side;
+use serde::{Deserialize, Serialize};
+
+/// What an execution costs.
+pub trait FeeModel {
+    /// Fees in account currency, not negative; `notional` is quantity x price x multiplier.
+    fn fees(&self, side: Side, qty: f64, notional: f64) -> f64;
+}
+
+/// `max(rate x notional + per_share x qty, minimum)`.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Commission {
+    pub rate: f64,
+    pub per_share: f64,
+    pub minimum: f64,
+}
+
+/// A commission and a tax on the notional of sells.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Fees {
+    pub commission: Commission,
+    pub sell_tax: f64,
+}
+
+impl FeeModel for Fees {
+    #[inline]
+    fn fees(&self, side: Side, qty: f64, notional: f64) -> f64 {
+        let c = &self.commission;
+        let commission = (notional * c.rate + qty * c.per_share).max(c.minimum);
+        match side {
+            Side::Buy => commission,
+            Side::Sell => commission + notional * self.sell_tax,
+        }
+    }
+}
+
+impl Fees {
+    /// The largest multiple of `lot` (any fraction when `lot` is zero) whose cost with fees stays within `budget`.
+    pub fn affordable(&self, side: Side, budget: f64, price: f64, multiplier: f64, lot: f64) -> f64 {
+        let unit = price * multiplier;
+        let cost = |qty: f64| qty * unit + self.fees(side, qty, qty * unit);
+        if budget <= 0.0 || unit <= 0.0 || !budget.is_finite() {
+            return 0.0;
+        }
+        let c = &self.commission;
+        let tax = if side == Side::Sell { self.sell_tax } else { 0.0 };
+        let proportional = budget / (unit * (1.0 + c.rate + tax) + c.per_share);
+        let with_minimum = (budget - c.minimum) / (unit * (1.0 + tax));
+        let raw = proportional.min(with_minimum).max(0.0);
+        if lot <= 0.0 {
+            return if cost(raw) <= budget { raw } else { raw * (1.0 - 1e-12) };
+        }
+        // The closed form is right up to rounding: one lot either way settles it.
+        let mut lots = (raw / lot).floor() + 1.0;
+        while lots > 0.0 && cost(lots * lot) > budget {
+            lots -= 1.0;
+        }
+        lots * lot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn minimum_and_tax_add_up() {
+        let fees =
+            Fees { commission: Commission { rate: 0.0003, per_share: 0.0, minimum: 5.0 }, sell_tax: 0.001 };
+        assert_eq!(fees.fees(Side::Buy, 100.0, 1_000.0), 5.0); // 0.3 is below the minimum
+        assert_eq!(fees.fees(Side::Sell, 100.0, 1_000.0), 6.0); // 5 + 1000 * 0.001
+        assert!((fees.fees(Side::Buy, 100.0, 100_000.0) - 30.0).abs() < 1e-12);
+    }
+
+    proptest! {
+        #[test]
+        fn affordable_is_the_largest_lot_that_fits(
+            budget in 0.0..1e7f64, price in 0.01..5e3f64, rate in 0.0..0.01f64,
+            per_share in 0.0..0.05f64, minimum in 0.0..20.0f64, tax in 0.0..0.002f64, lot in 1u32..200,
+            sell in any::<bool>(),
+        ) {
+            let side = if sell { Side::Sell } else { Side::Buy };
+            let fees = Fees { commission: Commission { rate, per_share, minimum }, sell_tax: tax };
+            let lot = f64::from(lot);
+            let cost = |q: f64| q * price + fees.fees(side, q, q * price);
+            let qty = fees.affordable(side, budget, price, 1.0, lot);
+            prop_assert!(qty >= 0.0 && (qty / lot).fract() == 0.0);
+            prop_assert!(qty == 0.0 || cost(qty) <= budget);
+            prop_assert!(cost(qty + lot) > budget * (1.0 - 1e-12));
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What is allowed and what it costs: a market profile is data.
+
+mod fees;
+mod profile;
+
+pub use fees::{Commission, FeeModel, Fees};
+pub use profile::{BuyingPower, FillMode, Market, MarketRules, OnInsufficientCash};

@@ -1,0 +1,14 @@
+//! The nouns of trading: what the engine talks about. No rules live here.
+
+mod fill;
+mod instrument;
+mod order;
+mod trip;
+
+pub use fill::Fill;
+pub use instrument::Instrument;
+pub use order::{
+    Birth, CloseReason, Order, OrderKind, OrderRequest, OrderStatus, OrderTag, Protection, ProtectionLevel,
+    Reject, Side, Size, TimeInForce, TrailOn, TrailingSpec,
+};
+pub use trip::RoundTrip;

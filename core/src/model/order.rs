@@ -1,0 +1,333 @@
+//! Orders: what is asked, what became of it.
+
+use crate::units::{InstrumentIx, OrderId, TsNs};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    Buy,
+    Sell,
+}
+
+impl Side {
+    /// +1 for a buy, -1 for a sell.
+    #[inline]
+    pub fn sign(self) -> f64 {
+        match self {
+            Self::Buy => 1.0,
+            Self::Sell => -1.0,
+        }
+    }
+
+    #[inline]
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Buy => Self::Sell,
+            Self::Sell => Self::Buy,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Buy => "buy",
+            Self::Sell => "sell",
+        }
+    }
+}
+
+/// Prices are as asked: risk refuses one that is not finite and above zero.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OrderKind {
+    Market,
+    Limit(f64),
+    Stop(f64),
+}
+
+impl OrderKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Market => "market",
+            Self::Limit(_) => "limit",
+            Self::Stop(_) => "stop",
+        }
+    }
+
+    /// Limit or stop price; none for a market order.
+    pub fn price(self) -> Option<f64> {
+        match self {
+            Self::Market => None,
+            Self::Limit(price) | Self::Stop(price) => Some(price),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeInForce {
+    /// Until cancelled or the data ends.
+    Gtc,
+    /// Until the end of the trading date of its first possible match.
+    Day,
+    /// For this many bars of the instrument after the one it was placed on, at least one.
+    Bars(u32),
+}
+
+/// How much to trade. Computed quantities are floored to the lot of the instrument.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Size {
+    /// Exactly this many units.
+    Qty(f64),
+    /// The largest lot with `qty * price + fees <= value`, at the decision's close.
+    Value(f64),
+    /// This share of equity at the decision's close, excluding costs.
+    PctEquity(f64),
+    /// The largest lot that fits `min(budget, cash)` with its fees at the price of the fill.
+    BudgetAtFill(f64),
+}
+
+/// A distance from a reference price.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProtectionLevel {
+    Pct(f64),
+    Abs(f64),
+}
+
+impl ProtectionLevel {
+    /// The distance in price units from `reference`.
+    #[inline]
+    pub fn distance(self, reference: f64) -> f64 {
+        match self {
+            Self::Pct(fraction) => reference * fraction,
+            Self::Abs(points) => points,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrailOn {
+    /// The best high (low for a short) of completed bars.
+    #[default]
+    High,
+    /// The best close of completed bars.
+    Close,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrailingSpec {
+    pub level: ProtectionLevel,
+    pub on: TrailOn,
+}
+
+/// Orders the engine places by itself when an entry fills. A `reference` of `None` means the fill price after
+/// slippage, otherwise the price at the signal.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Protection {
+    pub stop_loss: Option<(ProtectionLevel, Option<f64>)>,
+    pub take_profit: Option<(ProtectionLevel, Option<f64>)>,
+    pub trailing: Option<TrailingSpec>,
+}
+
+impl Protection {
+    pub fn is_none(&self) -> bool {
+        self.stop_loss.is_none() && self.take_profit.is_none() && self.trailing.is_none()
+    }
+}
+
+/// Why an order exists; a fill and a round trip carry it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OrderTag {
+    #[default]
+    None,
+    Entry,
+    Exit,
+    StopLoss,
+    TakeProfit,
+    TrailingStop,
+    MaxBars,
+    Rebalance,
+    /// A word of the strategy's own: a position in the list that its owner keeps.
+    Custom(u32),
+}
+
+impl OrderTag {
+    const NAMED: [Self; 8] = [
+        Self::None,
+        Self::Entry,
+        Self::Exit,
+        Self::StopLoss,
+        Self::TakeProfit,
+        Self::TrailingStop,
+        Self::MaxBars,
+        Self::Rebalance,
+    ];
+
+    /// The tag that a word names, if it is one of the engine's own.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::NAMED.into_iter().find(|tag| tag.name() == word)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Custom(_) => "custom",
+            Self::None => "",
+            Self::Entry => "entry",
+            Self::Exit => "exit",
+            Self::StopLoss => "stop_loss",
+            Self::TakeProfit => "take_profit",
+            Self::TrailingStop => "trailing_stop",
+            Self::MaxBars => "max_bars",
+            Self::Rebalance => "rebalance",
+        }
+    }
+}
+
+/// What a strategy asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OrderRequest {
+    pub instrument: InstrumentIx,
+    pub side: Side,
+    pub kind: OrderKind,
+    pub size: Size,
+    pub tif: TimeInForce,
+    /// Orders that share a group cancel each other when one of them fills.
+    pub oco: Option<u64>,
+    pub protection: Protection,
+    /// A level that moves with the market; the order is a stop.
+    pub trailing: Option<TrailingSpec>,
+    pub tag: OrderTag,
+}
+
+impl OrderRequest {
+    pub fn market(instrument: InstrumentIx, side: Side, size: Size) -> Self {
+        Self {
+            instrument,
+            side,
+            kind: OrderKind::Market,
+            size,
+            tif: TimeInForce::Gtc,
+            oco: None,
+            protection: Protection::default(),
+            trailing: None,
+            tag: OrderTag::None,
+        }
+    }
+}
+
+/// Why an order was refused: a value, not an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reject {
+    /// The quantity comes to nothing after flooring to the lot.
+    ZeroQuantity,
+    /// A quantity that is not finite or not above zero.
+    BadQuantity,
+    /// A price that is not finite or not above zero.
+    BadPrice,
+    /// Buying power does not cover the order.
+    InsufficientCash,
+    /// The market does not allow to sell short.
+    ShortNotAllowed,
+    /// The order named by a cancel is not working.
+    NotWorking,
+}
+
+impl Reject {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ZeroQuantity => "zero_quantity",
+            Self::BadQuantity => "bad_quantity",
+            Self::BadPrice => "bad_price",
+            Self::InsufficientCash => "insufficient_cash",
+            Self::ShortNotAllowed => "short_not_allowed",
+            Self::NotWorking => "not_working",
+        }
+    }
+}
+
+/// Why a working order ended without (further) fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// By the strategy.
+    Request,
+    /// Another order of its group filled.
+    Oco,
+    /// The position it protected is gone.
+    PositionClosed,
+    /// Its time in force ran out.
+    TimeInForce,
+    /// The data ended.
+    EndOfData,
+}
+
+impl CloseReason {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Oco => "oco",
+            Self::PositionClosed => "position_closed",
+            Self::TimeInForce => "time_in_force",
+            Self::EndOfData => "end_of_data",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderStatus {
+    Submitted,
+    Accepted,
+    Filled,
+    Rejected(Reject),
+    Cancelled(CloseReason),
+    Expired(CloseReason),
+}
+
+impl OrderStatus {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Submitted => "submitted",
+            Self::Accepted => "accepted",
+            Self::Filled => "filled",
+            Self::Rejected(_) => "rejected",
+            Self::Cancelled(_) => "cancelled",
+            Self::Expired(_) => "expired",
+        }
+    }
+
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Rejected(reject) => reject.name(),
+            Self::Cancelled(reason) | Self::Expired(reason) => reason.name(),
+            Self::Submitted | Self::Accepted | Self::Filled => "",
+        }
+    }
+
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Submitted | Self::Accepted)
+    }
+}
+
+/// Where a protective order comes from: the fill of its entry.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Birth {
+    pub step: u32,
+    /// Price of the entry before slippage: stands for the open of the bar it was born in.
+    pub raw_price: f64,
+    /// Price of the entry after slippage: where a trailing stop starts.
+    pub price: f64,
+    /// First step on which it may match.
+    pub live_from: u32,
+}
+
+/// An order in the books: the request with its number, its resolved quantity and its state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Order {
+    pub id: OrderId,
+    pub request: OrderRequest,
+    /// Units, zero until the size is resolved.
+    pub qty: f64,
+    pub submitted: TsNs,
+    pub status: OrderStatus,
+    /// Present for an order that the engine placed to protect an entry.
+    pub birth: Option<Birth>,
+}

@@ -1,0 +1,39 @@
+//! The Python face of the engine: convert, call, convert back. No rule and no sum lives here.
+
+mod arrow;
+
+mod errors;
+
+mod guard;
+
+mod panel;
+
+mod plan;
+
+mod reference;
+
+mod result;
+
+mod strategy;
+
+use pyo3::prelude::*;
+
+/// The extension module `akq_dist._core`.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    errors::register(module)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("PROFILE", PROFILE)?;
+    let build = format!("{}+{PROFILE}.{}", env!("CARGO_PKG_VERSION"), env!("AKQ_SOURCE_DIGEST"));
+    module.add("BUILD", build)?;
+    module.add("FEATURES", vec!["python"])?;
+    module.add_class::<arrow::ArrowTable>()?;
+    module.add_class::<panel::PyPanel>()?;
+    module.add_class::<plan::PyPlan>()?;
+    module.add_class::<result::PyRunResult>()?;
+    module.add_class::<strategy::PyBar>()?;
+    module.add_class::<strategy::PyContext>()?;
+    reference::register(module)
+}
+
+const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };

@@ -1,0 +1,81 @@
+//! References and pure functions for Python.
+
+use super::arrow::ArrowTable;
+use super::errors;
+use crate::analysis::{Aggregate, METRICS, MetricSettings, ReturnBasis, aggregate as over_assets};
+use crate::rules::reference as functions;
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(metric_names, module)?)?;
+    module.add_function(wrap_pyfunction!(metric_reference, module)?)?;
+    module.add_function(wrap_pyfunction!(function_reference, module)?)?;
+    module.add_function(wrap_pyfunction!(summarize_returns, module)?)?;
+    module.add_function(wrap_pyfunction!(aggregate, module)?)
+}
+
+fn column(values: impl Iterator<Item = String>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
+}
+
+#[pyfunction]
+fn metric_names() -> Vec<&'static str> {
+    METRICS.iter().map(|metric| metric.name).collect()
+}
+
+#[pyfunction]
+fn metric_reference() -> PyResult<ArrowTable> {
+    ArrowTable::new(RecordBatch::try_from_iter([
+        ("name", column(METRICS.iter().map(|m| m.name.to_owned()))),
+        ("unit", column(METRICS.iter().map(|m| m.unit.to_owned()))),
+        ("natural", column(METRICS.iter().map(|m| m.natural.to_string()))),
+        ("definition", column(METRICS.iter().map(|m| m.definition.to_owned()))),
+        ("source", column(METRICS.iter().map(|m| m.source.to_owned()))),
+    ]))
+}
+
+#[pyfunction]
+fn function_reference() -> PyResult<ArrowTable> {
+    let all = functions();
+    ArrowTable::new(RecordBatch::try_from_iter([
+        ("name", column(all.iter().map(|f| f.name.to_owned()))),
+        (
+            "arguments",
+            column(all.iter().map(|f| f.args.iter().map(|a| a.name).collect::<Vec<_>>().join(", "))),
+        ),
+        ("signature", column(all.iter().map(|f| f.signature()))),
+        ("definition", column(all.iter().map(|f| f.doc.to_owned()))),
+        ("source", column(all.iter().map(|f| f.source.to_owned()))),
+    ]))
+}
+
+#[pyfunction]
+#[pyo3(signature = (returns, periods_per_year, risk_free = 0.0, mar = 0.0, benchmark = None))]
+fn summarize_returns(
+    py: Python<'_>,
+    returns: PyBuffer<f64>,
+    periods_per_year: f64,
+    risk_free: f64,
+    mar: f64,
+    benchmark: Option<PyBuffer<f64>>,
+) -> PyResult<BTreeMap<&'static str, f64>> {
+    let r = returns.to_vec(py)?;
+    let b = benchmark.map(|b| b.to_vec(py)).transpose()?;
+    if b.as_ref().is_some_and(|b| b.len() != r.len()) {
+        return Err(errors::spec_error(py, "benchmark and returns must have the same length".to_owned()));
+    }
+    let settings = MetricSettings { basis: ReturnBasis::Bar, periods_per_year, risk_free, mar };
+    Ok(crate::analysis::summarize_returns(&r, &settings, b.as_deref()).into_iter().collect())
+}
+
+#[pyfunction]
+fn aggregate(py: Python<'_>, values: PyBuffer<f64>, how: &str, min_defined: f64) -> PyResult<(f64, usize)> {
+    let kind: Aggregate = how
+        .parse()
+        .map_err(|e: crate::analysis::ParseAggregateError| errors::spec_error(py, e.to_string()))?;
+    Ok(over_assets(&mut values.to_vec(py)?, kind, min_defined))
+}

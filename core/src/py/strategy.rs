@@ -1,0 +1,665 @@
+//! Callback strategies: a Python object behind the `Strategy` trait.
+//!
+//! Python never holds a reference into the engine. What a callback may see is mirrored before it runs, what it asks
+//! for is replayed after it returned, so that numbers and order agree with a native strategy.
+
+use crate::context::{Context, Target};
+use crate::data::{BarAt, Panel};
+use crate::error::EngineError;
+use crate::event::ExecutionReport;
+use crate::model::{
+    Fill, Order, OrderKind, OrderRequest, OrderTag, Protection, ProtectionLevel, Side, Size, TimeInForce,
+    TrailOn, TrailingSpec,
+};
+use crate::strategy::{Strategy, StrategyFailure};
+use crate::units::{InstrumentIx, OrderId};
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the accounts of one run share: words used as tags, and the exception that ended it.
+#[derive(Debug, Clone, Default)]
+pub struct StrategyShare {
+    tags: Arc<Mutex<Vec<String>>>,
+    error: Arc<Mutex<Option<PyErr>>>,
+}
+
+impl StrategyShare {
+    pub fn tags(&self) -> Vec<String> {
+        lock(&self.tags).clone()
+    }
+
+    pub fn take_error(&self) -> Option<PyErr> {
+        lock(&self.error).take()
+    }
+
+    /// Keeps an exception aside while the engine unwinds.
+    pub fn stash(&self, py: Python<'_>, error: PyErr) -> EngineError {
+        let message = error.value(py).to_string();
+        *lock(&self.error) = Some(error);
+        EngineError::Strategy { message }
+    }
+
+    fn tag(&self, word: &str) -> OrderTag {
+        if let Some(tag) = OrderTag::named(word) {
+            return tag;
+        }
+        let mut tags = lock(&self.tags);
+        let ix = tags.iter().position(|t| t == word).unwrap_or_else(|| {
+            tags.push(word.to_owned());
+            tags.len() - 1
+        });
+        OrderTag::Custom(ix as u32)
+    }
+
+    fn word(&self, tag: OrderTag) -> String {
+        match tag {
+            OrderTag::Custom(ix) => lock(&self.tags).get(ix as usize).cloned().unwrap_or_default(),
+            named => named.name().to_owned(),
+        }
+    }
+}
+
+/// Symbols of a panel as Python strings, made once.
+#[derive(Debug)]
+struct Symbols {
+    names: Vec<Py<PyString>>,
+}
+
+#[pyclass(frozen, name = "Bar", module = "akq_dist._core")]
+#[derive(Debug)]
+pub struct PyBar {
+    panel: Arc<Panel>,
+    symbols: Arc<Symbols>,
+    asset: AtomicUsize,
+    /// Row in the whole table.
+    row: AtomicUsize,
+}
+
+impl PyBar {
+    fn set(&self, asset: usize, index: u32) {
+        self.asset.store(asset, Ordering::Relaxed);
+        self.row.store(self.panel.rows(asset).0 + index as usize, Ordering::Relaxed);
+    }
+
+    fn ohlc(&self) -> [f64; 4] {
+        self.panel.ohlc(self.row.load(Ordering::Relaxed))
+    }
+}
+
+#[pymethods]
+impl PyBar {
+    #[getter]
+    fn symbol(&self, py: Python<'_>) -> Py<PyString> {
+        self.symbols.names[self.asset()].clone_ref(py)
+    }
+
+    #[getter]
+    fn asset(&self) -> usize {
+        self.asset.load(Ordering::Relaxed)
+    }
+
+    #[getter]
+    fn index(&self) -> usize {
+        self.row.load(Ordering::Relaxed) - self.panel.rows(self.asset()).0
+    }
+
+    #[getter]
+    fn ts(&self) -> i64 {
+        self.panel.time(self.row.load(Ordering::Relaxed)).0
+    }
+
+    #[getter]
+    fn date(&self) -> i32 {
+        self.panel.time(self.row.load(Ordering::Relaxed)).1
+    }
+
+    #[getter]
+    fn open(&self) -> f64 {
+        self.ohlc()[0]
+    }
+
+    #[getter]
+    fn high(&self) -> f64 {
+        self.ohlc()[1]
+    }
+
+    #[getter]
+    fn low(&self) -> f64 {
+        self.ohlc()[2]
+    }
+
+    #[getter]
+    fn close(&self) -> f64 {
+        self.ohlc()[3]
+    }
+
+    #[getter]
+    fn volume(&self) -> f64 {
+        self.panel.volume(self.row.load(Ordering::Relaxed))
+    }
+
+    fn get(&self, column: &str) -> PyResult<f64> {
+        let view = self.panel.asset(self.asset());
+        match view.named(column) {
+            Some(values) => Ok(values[self.index()]),
+            None => Err(PyKeyError::new_err(column.to_owned())),
+        }
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let [open, high, low, close] = self.ohlc();
+        format!("Bar({}, index={}, {open} {high} {low} {close})", self.symbol(py), self.index())
+    }
+}
+
+/// What a callback asked for.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Submit(OrderRequest),
+    Cancel(OrderId),
+    Target(InstrumentIx, Target, OrderTag),
+}
+
+/// What a callback may see, as of now.
+#[derive(Debug, Default)]
+struct Mirror {
+    asset: usize,
+    index: i64,
+    ts: i64,
+    date: i32,
+    step: u32,
+    cash: f64,
+    equity: f64,
+    next_id: u64,
+    /// By instrument of the account.
+    held: Vec<(f64, f64)>,
+    /// Newest row and the step it came at, by instrument; -1 before the first bar.
+    newest: Vec<(i64, u32)>,
+    /// Orders that work, with their asset.
+    working: Vec<(u64, usize)>,
+    asked: Vec<Asked>,
+}
+
+#[pyclass(frozen, name = "StrategyContext", module = "akq_dist._core")]
+#[derive(Debug)]
+pub struct PyContext {
+    panel: Arc<Panel>,
+    symbols: Arc<Symbols>,
+    share: StrategyShare,
+    /// Instrument of the account by asset of the panel.
+    local: Vec<Option<InstrumentIx>>,
+    universe: Vec<usize>,
+    mirror: Mutex<Mirror>,
+}
+
+impl PyContext {
+    fn instrument(&self, asset: usize) -> PyResult<InstrumentIx> {
+        self.local.get(asset).copied().flatten().ok_or_else(|| {
+            let name = self.panel.symbols().get(asset).map_or("an unknown asset", String::as_str);
+            PyValueError::new_err(format!("{name} is not in this account"))
+        })
+    }
+}
+
+#[pymethods]
+impl PyContext {
+    #[getter]
+    fn asset(&self) -> usize {
+        lock(&self.mirror).asset
+    }
+
+    #[getter]
+    fn index(&self) -> i64 {
+        lock(&self.mirror).index
+    }
+
+    #[getter]
+    fn ts(&self) -> i64 {
+        lock(&self.mirror).ts
+    }
+
+    #[getter]
+    fn date(&self) -> i32 {
+        lock(&self.mirror).date
+    }
+
+    #[getter]
+    fn step(&self) -> u32 {
+        lock(&self.mirror).step
+    }
+
+    #[getter]
+    fn cash(&self) -> f64 {
+        lock(&self.mirror).cash
+    }
+
+    #[getter]
+    fn equity(&self) -> f64 {
+        lock(&self.mirror).equity
+    }
+
+    #[getter]
+    fn symbols(&self, py: Python<'_>) -> Vec<Py<PyString>> {
+        self.symbols.names.iter().map(|name| name.clone_ref(py)).collect()
+    }
+
+    fn bar(&self, asset: usize) -> Option<PyBar> {
+        let instrument = self.local.get(asset).copied().flatten()?;
+        let mirror = lock(&self.mirror);
+        let (index, step) = mirror.newest[instrument.ix()];
+        if index < 0 || step != mirror.step {
+            return None;
+        }
+        let bar = PyBar {
+            panel: Arc::clone(&self.panel),
+            symbols: Arc::clone(&self.symbols),
+            asset: AtomicUsize::new(asset),
+            row: AtomicUsize::new(0),
+        };
+        bar.set(asset, index as u32);
+        Some(bar)
+    }
+
+    fn last_index(&self, asset: usize) -> i64 {
+        let instrument = self.local.get(asset).copied().flatten();
+        instrument.map_or(-1, |i| lock(&self.mirror).newest[i.ix()].0)
+    }
+
+    fn position(&self, asset: usize) -> f64 {
+        let instrument = self.local.get(asset).copied().flatten();
+        instrument.map_or(0.0, |i| lock(&self.mirror).held[i.ix()].0)
+    }
+
+    fn avg_price(&self, asset: usize) -> f64 {
+        let instrument = self.local.get(asset).copied().flatten();
+        instrument.map_or(f64::NAN, |i| lock(&self.mirror).held[i.ix()].1)
+    }
+
+    #[pyo3(signature = (asset = None))]
+    fn working(&self, asset: Option<usize>) -> Vec<u64> {
+        let mirror = lock(&self.mirror);
+        let wanted = |of: &usize| asset.is_none_or(|asset| asset == *of);
+        mirror.working.iter().filter(|(_, of)| wanted(of)).map(|(id, _)| *id).collect()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the keywords of one call from Python")]
+    #[pyo3(signature = (asset, side, qty, size = "qty", limit = None, stop = None, valid_bars = None, day = false,
+                        oco = None, tag = "", protection = None))]
+    fn submit(
+        &self,
+        asset: usize,
+        side: i32,
+        qty: f64,
+        size: &str,
+        limit: Option<f64>,
+        stop: Option<f64>,
+        valid_bars: Option<u32>,
+        day: bool,
+        oco: Option<u64>,
+        tag: &str,
+        protection: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<u64> {
+        let instrument = self.instrument(asset)?;
+        let side = match side {
+            1 => Side::Buy,
+            -1 => Side::Sell,
+            other => return Err(PyValueError::new_err(format!("side must be 1 or -1, got {other}"))),
+        };
+        let size = match size {
+            "qty" => Size::Qty(qty),
+            "value" => Size::Value(qty),
+            "pct_equity" => Size::PctEquity(qty),
+            "budget_at_fill" => Size::BudgetAtFill(qty),
+            other => return Err(PyValueError::new_err(format!("unknown size {other:?}"))),
+        };
+        let kind = match (limit, stop) {
+            (None, None) => OrderKind::Market,
+            (Some(price), None) => OrderKind::Limit(price),
+            (None, Some(price)) => OrderKind::Stop(price),
+            (Some(_), Some(_)) => {
+                return Err(PyValueError::new_err("an order has a limit or a stop, not both"));
+            }
+        };
+        let tif = match (valid_bars, day) {
+            (Some(0), _) => return Err(PyValueError::new_err("valid_bars must be at least 1")),
+            (Some(_), true) => {
+                return Err(PyValueError::new_err("an order ends by valid_bars or by day, not both"));
+            }
+            (Some(n), false) => TimeInForce::Bars(n),
+            (None, true) => TimeInForce::Day,
+            (None, false) => TimeInForce::Gtc,
+        };
+        if oco.is_some_and(|group| group >= 1 << 63) {
+            return Err(PyValueError::new_err("oco must be below 2**63"));
+        }
+        let close = self.panel.asset(asset).close;
+        let newest = lock(&self.mirror).newest[instrument.ix()].0;
+        let signal = usize::try_from(newest).ok().map(|row| close[row]);
+        let protection =
+            protection.map(|dict| read_protection(dict, signal)).transpose()?.unwrap_or_default();
+        let request = OrderRequest {
+            kind,
+            tif,
+            oco,
+            protection,
+            tag: self.share.tag(tag),
+            ..OrderRequest::market(instrument, side, size)
+        };
+        let mut mirror = lock(&self.mirror);
+        let id = mirror.next_id;
+        mirror.next_id += 1;
+        mirror.working.push((id, asset));
+        mirror.asked.push(Asked::Submit(request));
+        Ok(id)
+    }
+
+    fn cancel(&self, order: u64) {
+        lock(&self.mirror).asked.push(Asked::Cancel(OrderId(order)));
+    }
+
+    #[pyo3(signature = (asset, value, kind, tag = "rebalance"))]
+    fn target(&self, asset: usize, value: f64, kind: &str, tag: &str) -> PyResult<()> {
+        let instrument = self.instrument(asset)?;
+        let target = match kind {
+            "qty" => Target::Qty(value),
+            "value" => Target::Value(value),
+            "pct" => Target::Pct(value),
+            other => return Err(PyValueError::new_err(format!("unknown target {other:?}"))),
+        };
+        let tag = self.share.tag(tag);
+        lock(&self.mirror).asked.push(Asked::Target(instrument, target, tag));
+        Ok(())
+    }
+}
+
+fn read_level(dict: &Bound<'_, PyDict>, name: &str, keys: &[&str]) -> PyResult<ProtectionLevel> {
+    for key in dict.keys() {
+        let key: String = key.extract()?;
+        if !keys.contains(&key.as_str()) {
+            let message = format!("{name}: unknown key {key:?}, expected {}", keys.join(", "));
+            return Err(PyValueError::new_err(message));
+        }
+    }
+    let number = |key: &str| dict.get_item(key)?.map(|v| v.extract::<f64>()).transpose();
+    let (level, value) = match (number("pct")?, number("abs")?) {
+        (Some(v), None) => (ProtectionLevel::Pct(v), v),
+        (None, Some(v)) => (ProtectionLevel::Abs(v), v),
+        _ => return Err(PyValueError::new_err(format!("{name}: give pct or abs"))),
+    };
+    if !(value.is_finite() && value > 0.0) {
+        return Err(PyValueError::new_err(format!("{name} must be finite and above zero, got {value}")));
+    }
+    Ok(level)
+}
+
+fn read_word(dict: &Bound<'_, PyDict>, name: &str, key: &str, words: [&str; 2]) -> PyResult<usize> {
+    let Some(value) = dict.get_item(key)? else { return Ok(0) };
+    let word: String = value.extract()?;
+    words.iter().position(|w| *w == word).ok_or_else(|| {
+        PyValueError::new_err(format!("{name}.{key} must be {:?} or {:?}, got {word:?}", words[0], words[1]))
+    })
+}
+
+fn read_protection(dict: &Bound<'_, PyDict>, signal: Option<f64>) -> PyResult<Protection> {
+    let mut protection = Protection::default();
+    for (key, value) in dict.iter() {
+        let name: String = key.extract()?;
+        let level = value.cast::<PyDict>()?;
+        let bracket = || -> PyResult<(ProtectionLevel, Option<f64>)> {
+            let distance = read_level(level, &name, &["pct", "abs", "from"])?;
+            let from_signal = read_word(level, &name, "from", ["fill", "signal"])? == 1;
+            Ok((distance, if from_signal { signal } else { None }))
+        };
+        match name.as_str() {
+            "stop_loss" => protection.stop_loss = Some(bracket()?),
+            "take_profit" => protection.take_profit = Some(bracket()?),
+            "trailing" => {
+                let distance = read_level(level, &name, &["pct", "abs", "on"])?;
+                let on = [TrailOn::High, TrailOn::Close][read_word(level, &name, "on", ["high", "close"])?];
+                protection.trailing = Some(TrailingSpec { level: distance, on });
+            }
+            other => return Err(PyValueError::new_err(format!("unknown protection {other:?}"))),
+        }
+    }
+    Ok(protection)
+}
+
+/// The hooks of a strategy object, by what calls them.
+#[derive(Debug, Default)]
+struct Hooks {
+    on_start: Option<Py<PyAny>>,
+    on_bar: Option<Py<PyAny>>,
+    on_bars: Option<Py<PyAny>>,
+    on_order: Option<Py<PyAny>>,
+    on_trade: Option<Py<PyAny>>,
+    on_stop: Option<Py<PyAny>>,
+}
+
+/// A Python strategy object that trades one account.
+#[derive(Debug)]
+pub struct PyStrategy {
+    context: Py<PyContext>,
+    bar: Py<PyBar>,
+    hooks: Hooks,
+    share: StrategyShare,
+}
+
+impl PyStrategy {
+    /// Makes a fresh strategy object for an account and binds it to its context.
+    pub fn new(
+        factory: &Bound<'_, PyAny>,
+        panel: &Arc<Panel>,
+        universe: &[usize],
+        share: &StrategyShare,
+    ) -> PyResult<Self> {
+        let py = factory.py();
+        let names = panel.symbols().iter().map(|s| PyString::new(py, s).unbind()).collect();
+        let symbols = Arc::new(Symbols { names });
+        let mut local = vec![None; panel.n_assets()];
+        for (ix, &asset) in universe.iter().enumerate() {
+            local[asset] = Some(InstrumentIx(ix as u32));
+        }
+        let mirror = Mirror {
+            held: vec![(0.0, f64::NAN); universe.len()],
+            newest: vec![(-1, 0); universe.len()],
+            next_id: 1,
+            asset: universe.first().copied().unwrap_or(0),
+            index: -1,
+            ..Mirror::default()
+        };
+        let context = Py::new(
+            py,
+            PyContext {
+                panel: Arc::clone(panel),
+                symbols: Arc::clone(&symbols),
+                share: share.clone(),
+                local,
+                universe: universe.to_vec(),
+                mirror: Mutex::new(mirror),
+            },
+        )?;
+        let bar =
+            PyBar { panel: Arc::clone(panel), symbols, asset: AtomicUsize::new(0), row: AtomicUsize::new(0) };
+        let object = factory.call0()?;
+        object.call_method1("_bind", (&context,))?;
+        type Six<'a> = (
+            Option<Py<PyAny>>,
+            Option<Py<PyAny>>,
+            Option<Py<PyAny>>,
+            Option<Py<PyAny>>,
+            Option<Py<PyAny>>,
+            Option<Py<PyAny>>,
+        );
+        let (on_start, on_bar, on_bars, on_order, on_trade, on_stop): Six<'_> =
+            object.call_method0("_hooks")?.extract()?;
+        let hooks = Hooks { on_start, on_bar, on_bars, on_order, on_trade, on_stop };
+        Ok(Self { context, bar: Py::new(py, bar)?, hooks, share: share.clone() })
+    }
+
+    /// Runs one hook between a mirrored account and a replayed list of requests.
+    fn call(
+        &self,
+        ctx: &mut Context<'_>,
+        at: Option<BarAt>,
+        hook: &Py<PyAny>,
+        invoke: impl FnOnce(Python<'_>, &Py<PyAny>) -> PyResult<Py<PyAny>>,
+    ) -> Result<(), StrategyFailure> {
+        Python::attach(|py| {
+            let shared = self.context.get();
+            {
+                let mut mirror = lock(&shared.mirror);
+                if let Some(bar) = at {
+                    mirror.asset = shared.universe[bar.instrument.ix()];
+                    mirror.index = i64::from(bar.row);
+                }
+                mirror.ts = ctx.clock.ts.0;
+                mirror.date = ctx.clock.date.0;
+                mirror.cash = ctx.portfolio.cash();
+                mirror.equity = ctx.equity;
+                mirror.next_id = ctx.book.next_id().0;
+            }
+            let outcome = invoke(py, hook);
+            let mut asked = std::mem::take(&mut lock(&shared.mirror).asked);
+            match outcome {
+                Err(error) => {
+                    let message = error.value(py).to_string();
+                    let _ = self.share.stash(py, error);
+                    Err(StrategyFailure(message))
+                }
+                Ok(_) => {
+                    replay(ctx, &asked);
+                    asked.clear();
+                    lock(&shared.mirror).asked = asked;
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    /// Notes which bars came at this step.
+    fn see_bars(&self, ctx: &Context<'_>, bars: &[BarAt]) {
+        let mut mirror = lock(&self.context.get().mirror);
+        mirror.step = ctx.clock.step;
+        for bar in bars {
+            mirror.newest[bar.instrument.ix()] = (i64::from(bar.row), ctx.clock.step);
+        }
+    }
+
+    fn order_dict<'py>(&self, py: Python<'py>, order: &Order) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        let shared = self.context.get();
+        let asset = shared.universe[order.request.instrument.ix()];
+        dict.set_item("id", order.id.0)?;
+        dict.set_item("symbol", &shared.symbols.names[asset])?;
+        dict.set_item("side", order.request.side.sign() as i32)?;
+        dict.set_item("qty", order.qty)?;
+        dict.set_item("price", order.request.kind.price())?;
+        dict.set_item("status", order.status.name())?;
+        let reason = order.status.reason();
+        dict.set_item("reason", (!reason.is_empty()).then_some(reason))?;
+        dict.set_item("tag", self.share.word(order.request.tag))?;
+        Ok(dict)
+    }
+
+    fn trade_dict<'py>(&self, py: Python<'py>, fill: &Fill) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        let shared = self.context.get();
+        dict.set_item("order", fill.order.0)?;
+        dict.set_item("symbol", &shared.symbols.names[shared.universe[fill.instrument.ix()]])?;
+        dict.set_item("side", fill.side.sign() as i32)?;
+        dict.set_item("qty", fill.qty)?;
+        dict.set_item("price", fill.price)?;
+        dict.set_item("fees", fill.fees)?;
+        dict.set_item("tag", self.share.word(fill.tag))?;
+        Ok(dict)
+    }
+}
+
+fn replay(ctx: &mut Context<'_>, asked: &[Asked]) {
+    for item in asked {
+        match *item {
+            Asked::Submit(request) => {
+                ctx.submit(request);
+            }
+            Asked::Cancel(id) => ctx.cancel(id),
+            Asked::Target(instrument, target, tag) => ctx.target(instrument, target, tag),
+        }
+    }
+}
+
+impl Strategy for PyStrategy {
+    fn on_start(&mut self, ctx: &mut Context<'_>) -> Result<(), StrategyFailure> {
+        match &self.hooks.on_start {
+            Some(hook) => self.call(ctx, None, hook, |py, hook| hook.call0(py)),
+            None => Ok(()),
+        }
+    }
+
+    fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
+        let Some(hook) = &self.hooks.on_bar else { return Ok(()) };
+        self.bar.get().set(self.context.get().universe[bar.instrument.ix()], bar.row);
+        self.call(ctx, Some(bar), hook, |py, hook| hook.call1(py, (&self.bar,)))
+    }
+
+    fn on_bars(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) -> Result<(), StrategyFailure> {
+        match &self.hooks.on_bars {
+            Some(hook) => self.call(ctx, bars.first().copied(), hook, |py, hook| hook.call0(py)),
+            None => Ok(()),
+        }
+    }
+
+    fn on_step(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) {
+        self.see_bars(ctx, bars);
+    }
+
+    fn on_order(&mut self, ctx: &mut Context<'_>, report: &ExecutionReport) -> Result<(), StrategyFailure> {
+        let Some(order) = ctx.order(report.order).copied() else { return Ok(()) };
+        {
+            let shared = self.context.get();
+            let mut mirror = lock(&shared.mirror);
+            let known = mirror.working.iter().position(|(id, _)| *id == order.id.0);
+            match (known, order.status.is_final()) {
+                (Some(at), true) => {
+                    mirror.working.remove(at);
+                }
+                (None, false) => {
+                    mirror.working.push((order.id.0, shared.universe[order.request.instrument.ix()]));
+                }
+                _ => {}
+            }
+            if let Some(fill) = &report.fill {
+                let position = ctx.portfolio.position(fill.instrument);
+                mirror.held[fill.instrument.ix()] = (position.qty(), position.avg_price());
+            }
+        }
+        match &self.hooks.on_order {
+            Some(hook) => {
+                self.call(ctx, None, hook, |py, hook| hook.call1(py, (self.order_dict(py, &order)?,)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn on_trade(&mut self, ctx: &mut Context<'_>, fill: &Fill) -> Result<(), StrategyFailure> {
+        match &self.hooks.on_trade {
+            Some(hook) => {
+                self.call(ctx, None, hook, |py, hook| hook.call1(py, (self.trade_dict(py, fill)?,)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn on_stop(&mut self, ctx: &mut Context<'_>) -> Result<(), StrategyFailure> {
+        match &self.hooks.on_stop {
+            Some(hook) => self.call(ctx, None, hook, |py, hook| hook.call0(py)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! Nodes of a graph to columns of one asset.
+//!
+//! A column that several trials read is kept until its last reader has had it; one with a single reader lives in a
+//! buffer that is used again at once. Buffers outlive the asset, so that nothing is allocated once all have grown.
+
+use super::SeriesSource;
+use super::graph::{BatchGraph, MacdOut, Node, NodeIx, Op, RangeFn, StochOut, WindowFn};
+use super::kernels::{self, Nums, Truths};
+use crate::error::RuleError;
+use crate::indicators::{
+    Hlc, Truth, adx, aroon, atr, bbands, cci, dema, ema, extremes, hma, macd, mfi, mom, obv, roc, rsi, shift,
+    sma, stddev, stoch, sum, tema, tr, trix, willr, wma, zscore,
+};
+
+/// Evaluates nodes over the columns of one asset at a time.
+///
+/// Between two calls of [`Evaluator::begin`] graph and source must stay the same.
+#[derive(Debug)]
+pub struct Evaluator {
+    n_rows: usize,
+    memo: Vec<Memo>,
+    /// Nodes whose memo may hold a column.
+    held: Vec<NodeIx>,
+    held_bytes: usize,
+    max_held_bytes: usize,
+    nums_pool: Vec<Vec<f64>>,
+    truths_pool: Vec<Vec<Truth>>,
+    positions: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Memo {
+    column: Option<Column>,
+    /// Readers still expected.
+    readers_left: u32,
+    /// Readers at work.
+    pins: u32,
+}
+
+#[derive(Debug)]
+enum Column {
+    Nums(Vec<f64>),
+    Truths(Vec<Truth>),
+}
+
+/// Where the value of a node is.
+enum Value {
+    Nothing,
+    Number(f64),
+    Truth(Truth),
+    Source(u32),
+    Memo(NodeIx),
+    Own(Column),
+}
+
+impl Default for Evaluator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Evaluator {
+    pub fn new() -> Self {
+        Self::with_memory_limit(usize::MAX)
+    }
+
+    /// Keeps at most so many bytes of shared columns of an asset; what does not fit is computed again when needed.
+    pub fn with_memory_limit(max_held_bytes: usize) -> Self {
+        Self {
+            n_rows: 0,
+            memo: Vec::new(),
+            held: Vec::new(),
+            held_bytes: 0,
+            max_held_bytes,
+            nums_pool: Vec::new(),
+            truths_pool: Vec::new(),
+            positions: Vec::new(),
+        }
+    }
+
+    /// Turns to another asset: forgets all values and keeps the memory.
+    pub fn begin(&mut self, graph: &BatchGraph, n_rows: usize) {
+        while let Some(ix) = self.held.pop() {
+            if let Some(memo) = self.memo.get_mut(ix.ix()) {
+                let column = memo.column.take();
+                *memo = Memo::default();
+                self.recycle(column);
+            }
+        }
+        self.held_bytes = 0;
+        self.n_rows = n_rows;
+        self.memo.resize_with(graph.n_nodes(), Memo::default);
+    }
+
+    /// Writes a condition: 1 where it holds, 0 where it does not or is undefined.
+    pub fn bools(
+        &mut self,
+        graph: &BatchGraph,
+        source: &dyn SeriesSource,
+        node: NodeIx,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RuleError> {
+        let value = self.root(graph, source, node, true)?;
+        let n_rows = self.n_rows;
+        match self.truths_of(&value)? {
+            Truths::Same(truth) => {
+                out.clear();
+                out.resize(n_rows, u8::from(truth.holds()));
+            }
+            Truths::Column(truths) => {
+                out.resize(n_rows, 0);
+                for (o, truth) in out.iter_mut().zip(truths) {
+                    *o = u8::from(truth.holds());
+                }
+            }
+        }
+        self.release(value);
+        Ok(())
+    }
+
+    /// Writes a number: NaN where it is undefined.
+    pub fn nums(
+        &mut self,
+        graph: &BatchGraph,
+        source: &dyn SeriesSource,
+        node: NodeIx,
+        out: &mut Vec<f64>,
+    ) -> Result<(), RuleError> {
+        // The caller's buffer joins the pool, so that the last operation writes into it or into one just as good.
+        self.nums_pool.push(std::mem::take(out));
+        let value = self.root(graph, source, node, false)?;
+        if let Value::Own(Column::Nums(column)) = value {
+            *out = column;
+            return Ok(());
+        }
+        *out = self.nums_buffer();
+        match self.nums_of(graph, source, &value)? {
+            Nums::Same(number) => out.fill(number),
+            Nums::Column(column) => out.copy_from_slice(column),
+        }
+        self.release(value);
+        Ok(())
+    }
+
+    /// Whether the column of a node is at hand.
+    pub(super) fn holds(&self, node: NodeIx) -> bool {
+        self.memo.get(node.ix()).is_some_and(|memo| memo.column.is_some())
+    }
+
+    /// Supplies the column of a node that is not computed from this asset alone.
+    pub(super) fn supply(&mut self, graph: &BatchGraph, node: NodeIx, column: Vec<f64>) {
+        self.store(graph, node, Column::Nums(column));
+    }
+
+    fn root(
+        &mut self,
+        graph: &BatchGraph,
+        source: &dyn SeriesSource,
+        node: NodeIx,
+        wants_condition: bool,
+    ) -> Result<Value, RuleError> {
+        if source.len() != self.n_rows || self.memo.len() != graph.n_nodes() {
+            return Err(fault(format!("{} rows begun, {} given", self.n_rows, source.len())));
+        }
+        let known = graph.nodes.get(node.ix()).ok_or_else(|| fault(format!("no node {}", node.ix())))?;
+        if known.op.is_condition() != wants_condition {
+            let [is, wanted] =
+                if wants_condition { ["number", "condition"] } else { ["condition", "number"] };
+            return Err(fault(format!("node {} is a {is}, a {wanted} was asked for", node.ix())));
+        }
+        self.value(graph, source, node)
+    }
+
+    /// Recurses no deeper than the parser allows a tree to be, a few levels more for indicators made of others.
+    fn value(
+        &mut self,
+        graph: &BatchGraph,
+        source: &dyn SeriesSource,
+        ix: NodeIx,
+    ) -> Result<Value, RuleError> {
+        let node = graph.node(ix);
+        match node.op {
+            Op::Const(bits) => return Ok(Value::Number(f64::from_bits(bits))),
+            Op::Truth(truth) => return Ok(Value::Truth(truth)),
+            Op::Series(series) => return self.series(graph, source, series),
+            _ => {}
+        }
+        let memo = &mut self.memo[ix.ix()];
+        if memo.column.is_some() {
+            memo.pins += 1;
+            return Ok(Value::Memo(ix));
+        }
+        let mut args = [Value::Nothing, Value::Nothing, Value::Nothing, Value::Nothing];
+        for (arg, &operand) in args.iter_mut().zip(node.args()) {
+            let value = self.value(graph, source, operand)?;
+            *arg = if node.op.reads_columns() { self.written_out(value) } else { value };
+        }
+        let column = self.apply(graph, source, node, &args)?;
+        for arg in args {
+            self.release(arg);
+        }
+        let n_bytes = self.n_rows * column.bytes_per_row();
+        if graph.uses[ix.ix()] > 1 && self.held_bytes.saturating_add(n_bytes) <= self.max_held_bytes {
+            self.store(graph, ix, column);
+            self.memo[ix.ix()].pins = 1;
+            return Ok(Value::Memo(ix));
+        }
+        Ok(Value::Own(column))
+    }
+
+    /// A column of the source. Infinities in an extra column count as undefined like any other.
+    fn series(
+        &mut self,
+        graph: &BatchGraph,
+        source: &dyn SeriesSource,
+        series: u32,
+    ) -> Result<Value, RuleError> {
+        let column = source_column(graph, source, series, self.n_rows)?;
+        let is_standard = graph.series.get(series as usize).is_some_and(|s| s.is_standard);
+        if is_standard || !column.iter().any(|v| v.is_infinite()) {
+            return Ok(Value::Source(series));
+        }
+        let mut clean = self.nums_buffer();
+        for (o, &v) in clean.iter_mut().zip(column) {
+            *o = if v.is_finite() { v } else { f64::NAN };
+        }
+        Ok(Value::Own(Column::Nums(clean)))
+    }
+
+    fn apply(
+        &mut self,
+        graph: &BatchGraph,
+        source: &dyn SeriesSource,
+        node: &Node,
+        args: &[Value; 4],
+    ) -> Result<Column, RuleError> {
+        if node.op.is_condition() {
+            let mut out = self.truths_buffer();
+            self.condition(graph, source, node.op, args, &mut out)?;
+            return Ok(Column::Truths(out));
+        }
+        let mut out = self.nums_buffer();
+        let mut positions = std::mem::take(&mut self.positions);
+        let done = self.number(graph, source, node.op, args, &mut positions, &mut out);
+        self.positions = positions;
+        done.map(|()| Column::Nums(out))
+    }
+
+    fn condition(
+        &self,
+        graph: &BatchGraph,
+        source: &dyn SeriesSource,
+        op: Op,
+        [a, b, ..]: &[Value; 4],
+        out: &mut [Truth],
+    ) -> Result<(), RuleError> {
+        match op {
+            Op::And => kernels::and(self.truths_of(a)?, self.truths_of(b)?, out),
+            Op::Or => kernels::or(self.truths_of(a)?, self.truths_of(b)?, out),
+            Op::Not => kernels::not(self.truths_of(a)?, out),
+            _ => {
+                let (a, b) = (self.nums_of(graph, source, a)?, self.nums_of(graph, source, b)?);
+                match op {
+                    Op::Compare(op) => kernels::compare(op, a, b, out),
+                    Op::CrossAbove => kernels::cross_above(a, b, out),
+                    Op::CrossBelow => kernels::cross_above(b, a, out),
+                    _ => return Err(fault(format!("{op:?} is no condition"))),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn number(
+        &self,
+        graph: &BatchGraph,
+        source: &dyn SeriesSource,
+        op: Op,
+        args: &[Value; 4],
+        positions: &mut Vec<u32>,
+        out: &mut [f64],
+    ) -> Result<(), RuleError> {
+        let [a, b, c, d] = args;
+        let nums = |value| self.nums_of(graph, source, value);
+        let column = |value| match self.nums_of(graph, source, value)? {
+            Nums::Column(column) => Ok(column),
+            Nums::Same(number) => Err(fault(format!("constant {number} where {op:?} reads a column"))),
+        };
+        let bars = || Ok::<_, RuleError>(Hlc { high: column(a)?, low: column(b)?, close: column(c)? });
+        match op {
+            Op::BarIndex => {
+                for (i, o) in out.iter_mut().enumerate() {
+                    *o = i as f64;
+                }
+            }
+            Op::Unary(op) => kernels::unary(op, nums(a)?, out),
+            Op::Binary(op) => kernels::binary(op, nums(a)?, nums(b)?, out),
+            Op::IfElse => kernels::if_else(self.truths_of(a)?, nums(b)?, nums(c)?, out),
+            Op::BarsSince => kernels::bars_since(self.truths_of(a)?, out),
+            Op::Window(function, n) => {
+                let x = column(a)?;
+                match function {
+                    WindowFn::AroonDown => aroon::aroon_down(x, n, out),
+                    WindowFn::AroonUp => aroon::aroon_up(x, n, out),
+                    WindowFn::Dema => dema::dema(x, n, out),
+                    WindowFn::Ema => ema::ema(x, n, out),
+                    WindowFn::Highest => extremes::highest(x, n, positions, out),
+                    WindowFn::Hma => hma::hma(x, n, out),
+                    WindowFn::Lowest => extremes::lowest(x, n, positions, out),
+                    WindowFn::Mom => mom::mom(x, n, out),
+                    WindowFn::Roc => roc::roc(x, n, out),
+                    WindowFn::Rocp => roc::rocp(x, n, out),
+                    WindowFn::Rsi => rsi::rsi(x, n, out),
+                    WindowFn::Sma => sma::sma(x, n, out),
+                    WindowFn::Stddev => stddev::stddev(x, n, out),
+                    WindowFn::Sum => sum::sum(x, n, out),
+                    WindowFn::Tema => tema::tema(x, n, out),
+                    WindowFn::Trix => trix::trix(x, n, out),
+                    WindowFn::Wma => wma::wma(x, n, out),
+                }
+            }
+            Op::Shift(n) => shift::shift(column(a)?, n, out),
+            Op::Macd(MacdOut::Line, periods) => macd::macd(column(a)?, periods, out),
+            Op::Macd(MacdOut::Signal, periods) => macd::macd_signal(column(a)?, periods, out),
+            Op::Band(k) => bbands::band(column(a)?, column(b)?, f64::from_bits(k), out),
+            Op::Score => zscore::score_column(column(a)?, column(b)?, column(c)?, out),
+            Op::Percent => atr::percent_of_close(column(a)?, column(b)?, out),
+            Op::Range(function, n) => {
+                let bars = bars()?;
+                match function {
+                    RangeFn::Adx => adx::adx(bars, n, out),
+                    RangeFn::Atr => atr::atr(bars, n, out),
+                    RangeFn::Cci => cci::cci(bars, n, out),
+                    RangeFn::MinusDi => adx::minus_di(bars, n, out),
+                    RangeFn::PlusDi => adx::plus_di(bars, n, out),
+                    RangeFn::Willr => willr::willr(bars, n, out),
+                }
+            }
+            Op::TrueRange => tr::tr(bars()?, out),
+            Op::Stoch(StochOut::K, periods) => stoch::stoch_k(bars()?, periods, out),
+            Op::Stoch(StochOut::D, periods) => stoch::stoch_d(bars()?, periods, out),
+            Op::Obv => obv::obv(column(a)?, column(b)?, out),
+            Op::Mfi(n) => mfi::mfi(bars()?, column(d)?, n, out),
+            Op::Rank => {
+                let message =
+                    "compares assets, so it needs all of them at once, not one at a time".to_string();
+                return Err(RuleError::Type { slot: "rank".to_string(), message });
+            }
+            _ => return Err(fault(format!("{op:?} is no number"))),
+        }
+        Ok(())
+    }
+
+    fn nums_of<'a>(
+        &'a self,
+        graph: &BatchGraph,
+        source: &'a dyn SeriesSource,
+        value: &'a Value,
+    ) -> Result<Nums<'a>, RuleError> {
+        match value {
+            Value::Number(number) => Ok(Nums::Same(*number)),
+            Value::Own(Column::Nums(column)) => Ok(Nums::Column(column)),
+            Value::Source(series) => Ok(Nums::Column(source_column(graph, source, *series, self.n_rows)?)),
+            Value::Memo(ix) => match &self.memo[ix.ix()].column {
+                Some(Column::Nums(column)) => Ok(Nums::Column(column)),
+                _ => Err(fault(format!("node {} holds no numbers", ix.ix()))),
+            },
+            _ => Err(fault("a number is missing".to_string())),
+        }
+    }
+
+    fn truths_of<'a>(&'a self, value: &'a Value) -> Result<Truths<'a>, RuleError> {
+        match value {
+            Value::Truth(truth) => Ok(Truths::Same(*truth)),
+            Value::Own(Column::Truths(column)) => Ok(Truths::Column(column)),
+            Value::Memo(ix) => match &self.memo[ix.ix()].column {
+                Some(Column::Truths(column)) => Ok(Truths::Column(column)),
+                _ => Err(fault(format!("node {} holds no condition", ix.ix()))),
+            },
+            _ => Err(fault("a condition is missing".to_string())),
+        }
+    }
+
+    /// A constant number as a column; anything else as it is.
+    fn written_out(&mut self, value: Value) -> Value {
+        let Value::Number(number) = value else { return value };
+        let mut column = self.nums_buffer();
+        column.fill(number);
+        Value::Own(Column::Nums(column))
+    }
+
+    /// A reader has had a value; the last one lets its buffer go.
+    fn release(&mut self, value: Value) {
+        match value {
+            Value::Own(column) => self.recycle(Some(column)),
+            Value::Memo(ix) => {
+                let memo = &mut self.memo[ix.ix()];
+                memo.pins = memo.pins.saturating_sub(1);
+                memo.readers_left = memo.readers_left.saturating_sub(1);
+                if memo.pins == 0 && memo.readers_left == 0 {
+                    let column = memo.column.take();
+                    self.held_bytes -= column.as_ref().map_or(0, |c| self.n_rows * c.bytes_per_row());
+                    self.recycle(column);
+                }
+            }
+            Value::Nothing | Value::Number(_) | Value::Truth(_) | Value::Source(_) => {}
+        }
+    }
+
+    fn store(&mut self, graph: &BatchGraph, ix: NodeIx, column: Column) {
+        self.held_bytes += self.n_rows * column.bytes_per_row();
+        self.held.push(ix);
+        let readers_left = graph.uses.get(ix.ix()).copied().unwrap_or(0);
+        if let Some(memo) = self.memo.get_mut(ix.ix()) {
+            *memo = Memo { column: Some(column), readers_left, pins: 0 };
+        }
+    }
+
+    fn recycle(&mut self, column: Option<Column>) {
+        match column {
+            Some(Column::Nums(buffer)) => self.nums_pool.push(buffer),
+            Some(Column::Truths(buffer)) => self.truths_pool.push(buffer),
+            None => {}
+        }
+    }
+
+    /// A buffer of the right length with anything in it.
+    fn nums_buffer(&mut self) -> Vec<f64> {
+        let mut buffer = self.nums_pool.pop().unwrap_or_default();
+        buffer.resize(self.n_rows, f64::NAN);
+        buffer
+    }
+
+    fn truths_buffer(&mut self) -> Vec<Truth> {
+        let mut buffer = self.truths_pool.pop().unwrap_or_default();
+        buffer.resize(self.n_rows, Truth::UNDEFINED);
+        buffer
+    }
+}
+
+impl Column {
+    fn bytes_per_row(&self) -> usize {
+        match self {
+            Self::Nums(_) => size_of::<f64>(),
+            Self::Truths(_) => size_of::<Truth>(),
+        }
+    }
+}
+
+fn source_column<'a>(
+    graph: &BatchGraph,
+    source: &'a dyn SeriesSource,
+    series: u32,
+    n_rows: usize,
+) -> Result<&'a [f64], RuleError> {
+    let name = graph.series.get(series as usize).map_or("", |s| s.name.as_str());
+    let Some(column) = source.column(name) else {
+        let hint = ", which a rule reads".to_string();
+        return Err(RuleError::UnknownName {
+            slot: "data".to_string(),
+            what: "column",
+            name: name.to_string(),
+            hint,
+        });
+    };
+    if column.len() == n_rows {
+        Ok(column)
+    } else {
+        Err(fault(format!("column {name:?} has {} rows, expected {n_rows}", column.len())))
+    }
+}
+
+/// Misuse by the caller or a fault of the crate.
+fn fault(message: String) -> RuleError {
+    RuleError::Type { slot: "evaluation".to_string(), message }
+}

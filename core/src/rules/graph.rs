@@ -1,0 +1,231 @@
+//! The expressions of all trials of a batch as one graph without duplicates.
+
+use super::STANDARD_SERIES;
+use super::ast::CompareOp;
+use super::bind;
+use super::kernels::{BinaryOp, UnaryOp};
+use super::program::Program;
+use crate::error::RuleError;
+use crate::indicators::{MacdPeriods, Period, StochPeriods, Truth};
+
+/// A node of a [`BatchGraph`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeIx(pub(super) u32);
+
+impl NodeIx {
+    #[inline]
+    pub fn ix(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A slot of one trial, its parameters substituted. A condition is always a series, even if it never changes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum BoundSlot {
+    /// The same number on every bar. For a slot that may be a series it can be NaN: undefined on every bar.
+    Scalar(f64),
+    Series(NodeIx),
+}
+
+/// All expressions of all trials: equal ones are one node, constants are folded.
+#[derive(Debug)]
+pub struct BatchGraph {
+    pub(super) nodes: Vec<Node>,
+    /// For each node, how many nodes and slots read it.
+    pub(super) uses: Vec<u32>,
+    /// For each node, whether a rank stands in it or below.
+    pub(super) ranked: Vec<bool>,
+    pub(super) series: Vec<SeriesName>,
+    pub(super) n_slots: usize,
+    /// Slots of all good trials, one after another.
+    pub(super) slots: Vec<BoundSlot>,
+    /// For each trial, where its slots begin or its fault.
+    pub(super) trials: Vec<Result<usize, Box<RuleError>>>,
+    pub(super) no_such_trial: RuleError,
+}
+
+impl BatchGraph {
+    /// Substitutes one row of parameter values per trial, in the order of the declared names.
+    pub fn bind(program: &Program, rows: &[&[f64]]) -> Self {
+        bind::bind(program, rows)
+    }
+
+    /// The slots of a trial in the order of compilation, or why its parameters do not fit.
+    pub fn trial(&self, trial: usize) -> Result<&[BoundSlot], &RuleError> {
+        match self.trials.get(trial) {
+            Some(Ok(start)) => Ok(self.slots.get(*start..*start + self.n_slots).unwrap_or(&[])),
+            Some(Err(error)) => Err(error),
+            None => Err(&self.no_such_trial),
+        }
+    }
+
+    pub fn n_trials(&self) -> usize {
+        self.trials.len()
+    }
+
+    pub fn n_nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    #[inline]
+    pub(super) fn node(&self, ix: NodeIx) -> &Node {
+        &self.nodes[ix.ix()]
+    }
+}
+
+/// A column that some node reads.
+#[derive(Debug, Clone)]
+pub(super) struct SeriesName {
+    pub name: String,
+    /// Standard columns are finite or NaN; an extra one may hold anything.
+    pub is_standard: bool,
+}
+
+impl SeriesName {
+    pub fn of(name: &str) -> Self {
+        Self { name: name.to_string(), is_standard: STANDARD_SERIES.contains(&name) }
+    }
+}
+
+/// An operation and what it is applied to; every operand stands before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Node {
+    pub op: Op,
+    args: [NodeIx; 4],
+    n_args: u8,
+}
+
+impl Node {
+    pub fn new(op: Op, operands: &[NodeIx]) -> Self {
+        debug_assert!(operands.len() <= 4, "operands of {op:?}");
+        let mut args = [NodeIx(0); 4];
+        for (arg, &operand) in args.iter_mut().zip(operands) {
+            *arg = operand;
+        }
+        Self { op, args, n_args: operands.len().min(4) as u8 }
+    }
+
+    #[inline]
+    pub fn args(&self) -> &[NodeIx] {
+        &self.args[..usize::from(self.n_args)]
+    }
+}
+
+/// What a node does. Constants are kept as bits, so that nodes can be compared and hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Op {
+    Const(u64),
+    Truth(Truth),
+    BarIndex,
+    Series(u32),
+    Unary(UnaryOp),
+    Binary(BinaryOp),
+    IfElse,
+    Compare(CompareOp),
+    And,
+    Or,
+    Not,
+    CrossAbove,
+    CrossBelow,
+    BarsSince,
+    /// x
+    Window(WindowFn, Period),
+    /// x
+    Shift(u32),
+    /// x
+    Macd(MacdOut, MacdPeriods),
+    /// mean, deviation; the number of deviations as bits
+    Band(u64),
+    /// x, mean, deviation
+    Score,
+    /// atr, close
+    Percent,
+    /// high, low, close
+    Range(RangeFn, Period),
+    /// high, low, close
+    TrueRange,
+    /// high, low, close
+    Stoch(StochOut, StochPeriods),
+    /// close, volume
+    Obv,
+    /// high, low, close, volume
+    Mfi(Period),
+    /// x, over all assets
+    Rank,
+}
+
+/// Indicators of one column and one period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum WindowFn {
+    AroonDown,
+    AroonUp,
+    Dema,
+    Ema,
+    Highest,
+    Hma,
+    Lowest,
+    Mom,
+    Roc,
+    Rocp,
+    Rsi,
+    Sma,
+    Stddev,
+    Sum,
+    Tema,
+    Trix,
+    Wma,
+}
+
+/// Indicators of high, low, close and one period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum RangeFn {
+    Adx,
+    Atr,
+    Cci,
+    MinusDi,
+    PlusDi,
+    Willr,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum MacdOut {
+    Line,
+    Signal,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum StochOut {
+    K,
+    D,
+}
+
+impl Op {
+    pub fn is_condition(self) -> bool {
+        matches!(
+            self,
+            Self::Truth(_)
+                | Self::Compare(_)
+                | Self::And
+                | Self::Or
+                | Self::Not
+                | Self::CrossAbove
+                | Self::CrossBelow
+        )
+    }
+
+    /// Whether operands are read as whole columns, so that a constant one must be written out.
+    pub fn reads_columns(self) -> bool {
+        !matches!(
+            self,
+            Self::Unary(_)
+                | Self::Binary(_)
+                | Self::IfElse
+                | Self::Compare(_)
+                | Self::And
+                | Self::Or
+                | Self::Not
+                | Self::CrossAbove
+                | Self::CrossBelow
+        )
+    }
+}

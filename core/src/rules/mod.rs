@@ -1,0 +1,45 @@
+//! The rule language: conditions and numbers over the columns of an asset, written as text.
+//!
+//! A text is read once ([`Program`]), bound to all parameter sets of a batch ([`BatchGraph`], where equal
+//! sub-expressions of different trials become one node), and evaluated to columns, asset by asset ([`Evaluator`]) or
+//! over a whole universe where assets are ranked against each other ([`PanelEvaluator`]).
+//!
+//! An undefined value is NaN; a condition over one is undefined (Kleene's logic) and does not hold in the end.
+
+mod ast;
+mod bind;
+mod canonical;
+mod eval;
+mod functions;
+mod graph;
+mod kernels;
+mod lexer;
+mod names;
+mod panel;
+mod parser;
+mod program;
+mod resolve;
+
+pub use eval::Evaluator;
+pub use functions::{ArgDef, ArgKind, FunctionDef, reference};
+pub use graph::{BatchGraph, BoundSlot, NodeIx};
+pub use panel::{PanelColumns, PanelEvaluator};
+pub use program::{Program, SlotDef, SlotKind};
+
+/// The price and volume columns that every panel has.
+pub const STANDARD_SERIES: [&str; 5] = ["open", "high", "low", "close", "volume"];
+
+/// The series that is made rather than read: 0 on the first bar of the asset, then 1, 2, ...
+pub const BAR_INDEX: &str = "bar_index";
+
+/// The columns of one asset, all of the same length.
+pub trait SeriesSource {
+    fn len(&self) -> usize;
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One of the standard series or an extra column, by name.
+    fn column(&self, name: &str) -> Option<&[f64]>;
+}

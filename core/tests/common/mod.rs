@@ -1,0 +1,146 @@
+//! Small panels and scripted strategies for the engine's tests.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
+
+use akq_core::context::Context;
+use akq_core::data::{BarAt, Panel, PanelMeta, Timeline, Window};
+use akq_core::engine::{Engine, Keep, Record, RunSpec};
+use akq_core::error::EngineError;
+use akq_core::market::Market;
+use akq_core::model::Order;
+use akq_core::strategy::{Strategy, StrategyFailure};
+use arrow_array::{ArrayRef, Date32Array, Float64Array, RecordBatch, TimestampNanosecondArray};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Open, high, low, close.
+pub type Ohlc = [f64; 4];
+
+/// One asset's bars with their step numbers.
+#[derive(Debug, Clone)]
+pub struct Series {
+    pub symbol: String,
+    pub bars: Vec<(i64, Ohlc)>,
+}
+
+impl Series {
+    /// Bars on consecutive steps.
+    pub fn dense(symbol: &str, bars: &[Ohlc]) -> Self {
+        Self {
+            symbol: symbol.to_owned(),
+            bars: bars.iter().enumerate().map(|(t, b)| (t as i64, *b)).collect(),
+        }
+    }
+}
+
+const DAY_NS: i64 = 86_400_000_000_000;
+
+/// A panel of these series; `steps_a_day` bars share a trading date.
+pub fn panel_of(series: &[Series], steps_a_day: i64) -> Panel {
+    let mut offsets = vec![0];
+    let (mut ts, mut date) = (Vec::new(), Vec::new());
+    let mut columns: [Vec<f64>; 4] = Default::default();
+    for one in series {
+        for (step, bar) in &one.bars {
+            ts.push(step * DAY_NS / steps_a_day);
+            date.push(step.div_euclid(steps_a_day) as i32);
+            for (column, value) in columns.iter_mut().zip(bar) {
+                column.push(*value);
+            }
+        }
+        offsets.push(ts.len());
+    }
+    let mut arrays: Vec<(&str, ArrayRef)> = vec![
+        ("ts", Arc::new(TimestampNanosecondArray::from(ts).with_timezone("UTC"))),
+        ("date", Arc::new(Date32Array::from(date))),
+    ];
+    for (name, column) in ["open", "high", "low", "close"].into_iter().zip(columns) {
+        arrays.push((name, Arc::new(Float64Array::from(column))));
+    }
+    let batch = RecordBatch::try_from_iter(arrays).unwrap();
+    let symbols = series.iter().map(|s| s.symbol.clone()).collect();
+    Panel::new(&batch, PanelMeta { symbols, offsets }).unwrap()
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Outcome {
+    pub record: Record,
+    pub orders: Vec<Order>,
+}
+
+/// Runs a strategy over all assets with one account.
+pub fn run_on<S: Strategy>(panel: &Panel, market: &Market, strategy: &mut S) -> Result<Outcome, EngineError> {
+    let universe: Vec<usize> = (0..panel.n_assets()).collect();
+    let timeline = Timeline::new(panel, &universe, Window::default());
+    let cancel = AtomicBool::new(false);
+    let spec = RunSpec {
+        panel,
+        universe: &universe,
+        timeline: &timeline,
+        market,
+        keep: Keep::Everything,
+        cancel: &cancel,
+    };
+    let mut engine = Engine::default();
+    engine.run(&spec, strategy)?;
+    let orders = engine.orders().to_vec();
+    Ok(Outcome { record: engine.take_record(), orders })
+}
+
+/// Calls a closure at every bar.
+pub struct Script<F>(pub F);
+
+impl<F: FnMut(&mut Context<'_>, BarAt)> Strategy for Script<F> {
+    fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
+        (self.0)(ctx, bar);
+        Ok(())
+    }
+}
+
+/// Runs a closure over one asset.
+pub fn script(bars: &[Ohlc], market: &Market, on_bar: impl FnMut(&mut Context<'_>, BarAt)) -> Outcome {
+    let panel = panel_of(&[Series::dense("A", bars)], 1);
+    run_on(&panel, market, &mut Script(on_bar)).unwrap()
+}
+
+/// Deterministic numbers for tests (splitmix64).
+#[derive(Debug, Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+}
+
+/// A random walk with gaps, ranges and missing bars.
+pub fn random_series(symbol: &str, n_steps: i64, seed: u64) -> Series {
+    let mut random = Random(seed);
+    let mut price = 20.0 + 80.0 * random.unit();
+    let mut bars = Vec::new();
+    for step in 0..n_steps {
+        let mut jump = |scale: f64| 1.0 + scale * (random.unit() - 0.5);
+        let open = price * jump(0.06);
+        let close = open * jump(0.08);
+        let high = open.max(close) * (1.0 + 0.02 * random.unit());
+        let low = open.min(close) * (1.0 - 0.02 * random.unit());
+        price = close.clamp(1.0, 1_000.0);
+        if random.below(8) != 0 || bars.is_empty() {
+            bars.push((step, [open, high, low, close]));
+        }
+    }
+    Series { symbol: symbol.to_owned(), bars }
+}
