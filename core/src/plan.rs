@@ -139,8 +139,12 @@ impl Plan {
             mar: m.mar,
         };
         let plan = Self { spec, outputs, settings };
-        if let StrategySpec::Rules(_) = plan.spec.strategy {
-            plan.compile_open()?;
+        let rules = plan.compile_open()?;
+        if plan.spec.mode == Mode::PerAsset && rules.is_some_and(|rules| rules.program().is_cross_sectional())
+        {
+            let message =
+                "rank compares assets, so it needs one account for all of them: set mode to portfolio";
+            return Err(EngineError::Spec(message.to_owned()));
         }
         Ok(plan)
     }

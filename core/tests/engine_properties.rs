@@ -157,7 +157,7 @@ fn gamble(series: &[Series], market: &Market, seed: u64) -> Outcome {
 const N_STEPS: i64 = 120;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// 400 cases x 120 steps x 3 instruments: the checks inside hold after every event; those below at the end.
     #[test]

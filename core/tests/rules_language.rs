@@ -292,8 +292,8 @@ fn equal_expressions_of_all_trials_are_one_node() {
         (1..=20).flat_map(|f| (1..=20).map(move |s| [f64::from(f), f64::from(s)])).collect();
     let rows: Vec<&[f64]> = pairs.iter().map(<[f64; 2]>::as_slice).collect();
     let graph = BatchGraph::bind(&program, &rows);
-    // close, 20 constants, 20 averages, 400 crossings
-    assert_eq!(graph.n_nodes(), 1 + 20 + 20 + 400);
+    // close, 20 constants, 20 averages, 210 relations (either order), 400 crossings
+    assert_eq!(graph.n_nodes(), 1 + 20 + 20 + 210 + 400);
 }
 
 #[test]
@@ -354,4 +354,46 @@ fn canonical_text_is_the_meaning() {
     );
     assert!(!text.is_cross_sectional());
     assert!(compile(SlotKind::Num, "rank(close)", &[]).expect("compiles").is_cross_sectional());
+}
+
+#[test]
+fn a_rule_evaluated_again_and_again_keeps_its_value() {
+    let texts = ["sma(close, 2) + sma(close, 2) * sma(close, 2)", "sma(close, 2) - close"];
+    let slots = texts.map(|text| slot(SlotKind::Num, text));
+    let graph = BatchGraph::bind(&Program::compile(&slots, &[], &[]).expect("compiles"), &[&[]]);
+    let source = columns();
+    let (mut evaluator, mut out) = (Evaluator::new(), Vec::new());
+    evaluator.begin(&graph, source.len());
+    // More readings than the graph counted, with readers of one average at work inside another.
+    for ix in [0, 0, 0, 1, 0, 1, 1] {
+        let BoundSlot::Series(node) = graph.trial(0).expect("binds")[ix] else {
+            panic!("a series is expected")
+        };
+        evaluator.nums(&graph, &source, node, &mut out).expect("evaluates");
+        assert_same(&out, &number(texts[ix], &[]), texts[ix]);
+    }
+}
+
+#[test]
+fn the_deepest_rule_passes_every_step() {
+    for (open, close) in
+        [("abs(", ")"), ("zscore(", ", 2)"), ("(1 + ", ")"), ("-", ""), ("max(close, 1, ", ", 2)")]
+    {
+        let text = format!("{}close{}", open.repeat(199), close.repeat(199));
+        let program = compile(SlotKind::Num, &text, &[]).expect("as deep as allowed");
+        let canonical = program.canonical();
+        let again = canonical.trim_end().trim_start_matches("enter = ");
+        assert_eq!(compile(SlotKind::Num, again, &[]).expect("its own notation").canonical(), canonical);
+        let graph = BatchGraph::bind(&program, &[&[]]);
+        let BoundSlot::Series(node) = graph.trial(0).expect("binds")[0] else {
+            panic!("a series is expected")
+        };
+        let source = columns();
+        let mut out = Vec::new();
+        for max_bytes in [0, usize::MAX] {
+            let mut evaluator = Evaluator::with_memory_limit(max_bytes);
+            evaluator.begin(&graph, source.len());
+            evaluator.nums(&graph, &source, node, &mut out).expect("evaluates");
+        }
+    }
 }

@@ -50,6 +50,15 @@ impl DoubleSum {
         self.lo += error + lo;
     }
 
+    /// Turns the changes of the first rows of a block into the sums there.
+    #[inline]
+    pub fn run(&mut self, block: &mut SumBlock, n_rows: usize) {
+        for (hi, lo) in block.hi.iter_mut().zip(&mut block.lo).take(n_rows) {
+            self.add(*hi, *lo);
+            (*hi, *lo) = (self.hi, self.lo);
+        }
+    }
+
     #[inline]
     pub fn value(self) -> f64 {
         self.hi + self.lo
@@ -66,6 +75,45 @@ impl DoubleSum {
     pub fn is_finite(self) -> bool {
         self.hi.is_finite() && self.lo.is_finite()
     }
+}
+
+/// Rows that are worked on together: what does not wait for the row before is done for the whole block at once.
+pub(crate) const BLOCK: usize = 64;
+
+/// The changes of a moving sum over some rows, then its values there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SumBlock {
+    pub hi: [f64; BLOCK],
+    pub lo: [f64; BLOCK],
+}
+
+impl SumBlock {
+    pub const ZERO: Self = Self { hi: [0.0; BLOCK], lo: [0.0; BLOCK] };
+
+    /// The change of each row: one value enters and one leaves.
+    #[inline]
+    pub fn set_changes(&mut self, entering: &[f64], leaving: &[f64]) {
+        for (((hi, lo), &x), &oldest) in self.hi.iter_mut().zip(&mut self.lo).zip(entering).zip(leaving) {
+            (*hi, *lo) = two_sum(x, -oldest);
+        }
+    }
+
+    /// The change of each row in the sum of squares.
+    #[inline]
+    pub fn set_square_changes(&mut self, entering: &[f64], leaving: &[f64]) {
+        for (((hi, lo), &x), &oldest) in self.hi.iter_mut().zip(&mut self.lo).zip(entering).zip(leaving) {
+            (*hi, *lo) = square_change(x, oldest);
+        }
+    }
+}
+
+/// What a sum of squares gains when one value enters and one leaves.
+#[inline]
+pub(crate) fn square_change(x: f64, oldest: f64) -> (f64, f64) {
+    let (entering, entering_error) = two_square(x);
+    let (leaving, leaving_error) = two_square(oldest);
+    let (change, error) = two_sum(entering, -leaving);
+    (change, error + (entering_error - leaving_error))
 }
 
 /// Divides sums by a fixed count, rounded as if from the exact sum, without a division per value.

@@ -63,7 +63,7 @@ impl CrossBelow {
 
 /// Kleene's `and` of the two comparisons: one that is false decides, even if the other is undefined.
 #[inline]
-pub(crate) fn crossed_above(last_a: f64, last_b: f64, a: f64, b: f64) -> Truth {
+fn crossed_above(last_a: f64, last_b: f64, a: f64, b: f64) -> Truth {
     let before = Truth::known(last_a <= last_b, !(last_a.is_nan() | last_b.is_nan()));
     let now = Truth::known(a > b, !(a.is_nan() | b.is_nan()));
     before.and(now)

@@ -11,6 +11,13 @@ pub(crate) trait WindowCore: Debug + Clone {
     fn grow(&mut self, x: f64) -> f64;
     /// A value enters a full window and the oldest leaves.
     fn slide(&mut self, x: f64, oldest: f64) -> f64;
+    /// A stretch of slides. A core may do it block by block in registers, as long as the bits stay the same.
+    #[inline]
+    fn slide_column(&mut self, entering: &[f64], leaving: &[f64], out: &mut [f64]) {
+        for ((y, &x), &oldest) in out.iter_mut().zip(entering).zip(leaving) {
+            *y = defined(self.slide(x, oldest));
+        }
+    }
     /// True for good once a sum has overflowed.
     fn is_lost(&self) -> bool {
         false
@@ -99,9 +106,7 @@ pub(crate) fn rolling_column<C: WindowCore>(x: &[f64], core: &C, n: Period, out:
         for (y, &value) in ys[..head].iter_mut().zip(xs) {
             *y = defined(state.grow(value));
         }
-        for ((y, &value), &oldest) in ys[head..].iter_mut().zip(&xs[head..]).zip(xs) {
-            *y = defined(state.slide(value, oldest));
-        }
+        state.slide_column(&xs[head..], xs, &mut ys[head..]);
         if state.is_lost() {
             // Rare: an overflow is a gap, which only the step form handles in the middle of a stretch.
             let mut step = Rolling::new(core.clone(), n);

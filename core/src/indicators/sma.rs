@@ -1,8 +1,8 @@
 //! Simple moving average.
 
-use super::Period;
-use super::compensated::{Divisor, DoubleSum, two_sum};
+use super::compensated::{BLOCK, Divisor, DoubleSum, SumBlock, two_sum};
 use super::rolling::{WindowCore, rolling_column, rolling_step};
+use super::{Period, defined};
 
 rolling_step! {
     /// The mean of the last `n` values; the first at index `n - 1`. Equal values have exactly that value as mean.
@@ -48,6 +48,19 @@ impl WindowCore for SmaCore {
         self.divisor.divide(self.sum)
     }
 
+    #[inline]
+    fn slide_column(&mut self, entering: &[f64], leaving: &[f64], out: &mut [f64]) {
+        let mut block = SumBlock::ZERO;
+        let rows = out.chunks_mut(BLOCK).zip(entering.chunks(BLOCK)).zip(leaving.chunks(BLOCK));
+        for ((ys, entering), leaving) in rows {
+            block.set_changes(entering, leaving);
+            self.sum.run(&mut block, ys.len());
+            for ((y, &hi), &lo) in ys.iter_mut().zip(&block.hi).zip(&block.lo) {
+                *y = defined(self.divisor.divide(DoubleSum { hi, lo }));
+            }
+        }
+    }
+
     fn is_lost(&self) -> bool {
         !self.sum.is_finite()
     }
@@ -77,6 +90,21 @@ mod tests {
         let mut out = vec![0.0; x.len()];
         sma(&x, period(30), &mut out);
         assert!(out[529..].iter().all(|v| v.to_bits() == 3.7f64.to_bits()));
+    }
+
+    /// Sums of these prices are exact, so the quotient of the sum is the correctly rounded mean.
+    #[test]
+    fn the_mean_is_correctly_rounded() {
+        let x: Vec<f64> =
+            (0..5000u32).map(|i| f64::from(i.wrapping_mul(2_654_435_761) >> 12) / 1024.0).collect();
+        for n in [1, 3, 7, 30, 999] {
+            let mut out = vec![0.0; x.len()];
+            sma(&x, period(n), &mut out);
+            for (i, window) in x.windows(n as usize).enumerate() {
+                let mean = window.iter().sum::<f64>() / f64::from(n);
+                assert_eq!(out[i + n as usize - 1].to_bits(), mean.to_bits(), "window {n} from {i}");
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Standard deviation of the population.
 
-use super::Period;
-use super::compensated::{DoubleSum, two_square, two_sum, two_times};
+use super::compensated::{BLOCK, DoubleSum, SumBlock, square_change, two_square, two_sum, two_times};
 use super::rolling::{WindowCore, rolling_column, rolling_step};
+use super::{Period, defined};
 
 rolling_step! {
     /// The population standard deviation (ddof 0) of the last `n` values; the first at index `n - 1`. Equal values have
@@ -47,21 +47,25 @@ impl StddevCore {
         self.last = x;
     }
 
+    /// No deviation at all, without a trace of rounding, if the whole window is one value.
     #[inline]
-    fn deviation(&self) -> f64 {
-        if self.n_equal >= self.n {
-            return 0.0;
-        }
-        let (s, s_rest) = self.sum.normalised();
-        let (square, square_error) = two_square(s);
-        let square_rest = square_error + 2.0 * s * s_rest;
-        let (q, q_rest) = self.squares.normalised();
-        let (scaled, scaled_error) = two_times(q, self.n_f64);
-        let scaled_rest = scaled_error + self.n_f64 * q_rest;
-        let difference = (scaled - square) + (scaled_rest - square_rest);
-        // NaN fails the comparison too and must not turn into zero.
-        if difference <= 0.0 { 0.0 } else { difference.sqrt() / self.n_f64 }
+    fn flat_or(&self, deviation: f64) -> f64 {
+        if self.n_equal >= self.n { 0.0 } else { deviation }
     }
+}
+
+/// The deviation that belongs to the sums of `n` values and of their squares.
+#[inline]
+fn deviation(sum: DoubleSum, squares: DoubleSum, n: f64) -> f64 {
+    let (s, s_rest) = sum.normalised();
+    let (square, square_error) = two_square(s);
+    let square_rest = square_error + 2.0 * s * s_rest;
+    let (q, q_rest) = squares.normalised();
+    let (scaled, scaled_error) = two_times(q, n);
+    let scaled_rest = scaled_error + n * q_rest;
+    let difference = (scaled - square) + (scaled_rest - square_rest);
+    // NaN fails the comparison too and must not turn into zero.
+    if difference <= 0.0 { 0.0 } else { difference.sqrt() / n }
 }
 
 impl WindowCore for StddevCore {
@@ -80,7 +84,11 @@ impl WindowCore for StddevCore {
         self.sum.add(x, 0.0);
         let (square, error) = two_square(x);
         self.squares.add(square, error);
-        if self.seen == self.n { self.deviation() } else { f64::NAN }
+        if self.seen == self.n {
+            self.flat_or(deviation(self.sum, self.squares, self.n_f64))
+        } else {
+            f64::NAN
+        }
     }
 
     #[inline]
@@ -88,11 +96,30 @@ impl WindowCore for StddevCore {
         self.note(x);
         let (change, error) = two_sum(x, -oldest);
         self.sum.add(change, error);
-        let (entering, entering_error) = two_square(x);
-        let (leaving, leaving_error) = two_square(oldest);
-        let (change, error) = two_sum(entering, -leaving);
-        self.squares.add(change, error + (entering_error - leaving_error));
-        self.deviation()
+        let (change, error) = square_change(x, oldest);
+        self.squares.add(change, error);
+        self.flat_or(deviation(self.sum, self.squares, self.n_f64))
+    }
+
+    #[inline]
+    fn slide_column(&mut self, entering: &[f64], leaving: &[f64], out: &mut [f64]) {
+        let (mut sums, mut squares) = (SumBlock::ZERO, SumBlock::ZERO);
+        let rows = out.chunks_mut(BLOCK).zip(entering.chunks(BLOCK)).zip(leaving.chunks(BLOCK));
+        for ((ys, entering), leaving) in rows {
+            sums.set_changes(entering, leaving);
+            squares.set_square_changes(entering, leaving);
+            self.sum.run(&mut sums, ys.len());
+            self.squares.run(&mut squares, ys.len());
+            let sums = sums.hi.iter().zip(&sums.lo);
+            let squares = squares.hi.iter().zip(&squares.lo);
+            for ((y, (&hi, &lo)), (&q_hi, &q_lo)) in ys.iter_mut().zip(sums).zip(squares) {
+                *y = deviation(DoubleSum { hi, lo }, DoubleSum { hi: q_hi, lo: q_lo }, self.n_f64);
+            }
+            for (y, &x) in ys.iter_mut().zip(entering) {
+                self.note(x);
+                *y = defined(self.flat_or(*y));
+            }
+        }
     }
 
     fn is_lost(&self) -> bool {

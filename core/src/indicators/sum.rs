@@ -1,8 +1,8 @@
 //! Moving sum.
 
-use super::Period;
-use super::compensated::{DoubleSum, two_sum};
+use super::compensated::{BLOCK, DoubleSum, SumBlock, two_sum};
 use super::rolling::{WindowCore, rolling_column, rolling_step};
+use super::{Period, defined};
 
 rolling_step! {
     /// The sum of the last `n` values; the first at index `n - 1`.
@@ -45,6 +45,19 @@ impl WindowCore for SumCore {
         let (change, error) = two_sum(x, -oldest);
         self.sum.add(change, error);
         self.sum.value()
+    }
+
+    #[inline]
+    fn slide_column(&mut self, entering: &[f64], leaving: &[f64], out: &mut [f64]) {
+        let mut block = SumBlock::ZERO;
+        let rows = out.chunks_mut(BLOCK).zip(entering.chunks(BLOCK)).zip(leaving.chunks(BLOCK));
+        for ((ys, entering), leaving) in rows {
+            block.set_changes(entering, leaving);
+            self.sum.run(&mut block, ys.len());
+            for ((y, &hi), &lo) in ys.iter_mut().zip(&block.hi).zip(&block.lo) {
+                *y = defined(DoubleSum { hi, lo }.value());
+            }
+        }
     }
 
     fn is_lost(&self) -> bool {

@@ -1,12 +1,13 @@
 //! Programs with their parameters substituted, gathered into one graph.
 
+use super::ast::{ArithmeticOp, CompareOp, LogicOp};
 use super::functions::{ArgDef, ArgKind, Function, FunctionDef};
 use super::graph::{
     BatchGraph, BoundSlot, MacdOut, Node, NodeIx, Op, RangeFn, SeriesName, StochOut, WindowFn,
 };
 use super::kernels::{BinaryOp, UnaryOp, picked};
 use super::program::{Expr, ExprKind, Program, Slot, SlotKind};
-use super::{ast::ArithmeticOp, ast::LogicOp};
+use super::relation::Relations;
 use crate::error::RuleError;
 use crate::indicators::{MacdPeriods, Period, StochPeriods, Truth};
 use std::collections::HashMap;
@@ -63,6 +64,8 @@ struct Builder<'a> {
     used_params: Vec<usize>,
     /// The node of each expression: of the trial at hand, or of all trials if it is fixed.
     bound: Vec<NodeIx>,
+    /// The arguments of the call at hand, kept for its memory.
+    args: Vec<NodeIx>,
     nodes: Vec<Node>,
     uses: Vec<u32>,
     ranked: Vec<bool>,
@@ -76,6 +79,7 @@ impl<'a> Builder<'a> {
             program,
             used_params: (0..program.params.len()).filter(used).collect(),
             bound: vec![NodeIx(0); program.exprs.len()],
+            args: Vec::new(),
             nodes: Vec::new(),
             uses: Vec::new(),
             ranked: Vec::new(),
@@ -155,16 +159,20 @@ impl<'a> Builder<'a> {
                     let (a, b) = (self.bound[pair[0]], self.bound[pair[1]]);
                     let one = match (self.constant(a), self.constant(b)) {
                         (Some(a), Some(b)) => self.truth(op.apply(a, b)),
-                        _ => self.intern(Op::Compare(op), &[a, b]),
+                        _ => self.test(op, a, b),
                     };
                     all = self.logic(LogicOp::And, all, one);
                 }
                 all
             }
             ExprKind::Call { def, args } => {
-                let args: Vec<NodeIx> = args.iter().map(|&a| self.bound[a]).collect();
-                let call = Call { def, args: &args, slot: self.program.slot_name(expr.slot_ix) };
-                self.call(&call)?
+                let mut nodes = std::mem::take(&mut self.args);
+                nodes.clear();
+                nodes.extend(args.iter().map(|&a| self.bound[a]));
+                let call = Call { def, args: &nodes, slot: self.program.slot_name(expr.slot_ix) };
+                let made = self.call(&call);
+                self.args = nodes;
+                made?
             }
         })
     }
@@ -192,8 +200,8 @@ impl<'a> Builder<'a> {
                 self.binary(BinaryOp::Min, raised, call.arg(2))
             }
             Function::IfElse => self.if_else(call.arg(0), call.arg(1), call.arg(2)),
-            Function::CrossAbove => self.cross(Op::CrossAbove, call),
-            Function::CrossBelow => self.cross(Op::CrossBelow, call),
+            Function::CrossAbove => self.cross(CompareOp::Le, CompareOp::Gt, call),
+            Function::CrossBelow => self.cross(CompareOp::Ge, CompareOp::Lt, call),
             Function::BarsSince => self.bars_since(call.arg(0)),
             Function::Rank => self.intern(Op::Rank, &[call.arg(0)]),
             Function::Shift => match self.bars(call, 1)? {
@@ -326,11 +334,27 @@ impl<'a> Builder<'a> {
         Period::new(n_bars).map_err(|fault| call.bad(call.def.args.get(i).unwrap_or(&MISSING), fault.value))
     }
 
-    fn cross(&mut self, op: Op, call: &Call<'_>) -> NodeIx {
+    fn cross(&mut self, before: CompareOp, now: CompareOp, call: &Call<'_>) -> NodeIx {
         let (a, b) = (call.arg(0), call.arg(1));
-        // Neither of two constants ever crosses the other.
-        let constant = self.constant(a).is_some() && self.constant(b).is_some();
-        if constant { self.truth(Truth::FALSE) } else { self.intern(op, &[a, b]) }
+        if self.constant(a).is_some() && self.constant(b).is_some() {
+            // Neither of two constants ever crosses the other.
+            return self.truth(Truth::FALSE);
+        }
+        let (relation, is_mirrored) = self.relation(a, b);
+        let [before, now] = [before, now].map(|op| sided(op, is_mirrored));
+        self.intern(Op::Cross(before, now), &[relation])
+    }
+
+    fn test(&mut self, op: CompareOp, a: NodeIx, b: NodeIx) -> NodeIx {
+        let (relation, is_mirrored) = self.relation(a, b);
+        self.intern(Op::Test(sided(op, is_mirrored)), &[relation])
+    }
+
+    /// One node for both orders of the same two numbers, and whether it has them the other way round.
+    fn relation(&mut self, a: NodeIx, b: NodeIx) -> (NodeIx, bool) {
+        let is_mirrored = b < a;
+        let pair = if is_mirrored { [b, a] } else { [a, b] };
+        (self.intern(Op::Relation, &pair), is_mirrored)
     }
 
     fn bars_since(&mut self, condition: NodeIx) -> NodeIx {
@@ -432,6 +456,11 @@ impl<'a> Builder<'a> {
         let uses = &mut self.uses[ix.ix()];
         *uses = uses.saturating_add(1);
     }
+}
+
+fn sided(op: CompareOp, is_mirrored: bool) -> Relations {
+    let relations = Relations::of(op);
+    if is_mirrored { relations.mirrored() } else { relations }
 }
 
 /// Stands for an argument that the definition lacks, which no call has.

@@ -6,11 +6,14 @@
 use super::SeriesSource;
 use super::graph::{BatchGraph, MacdOut, Node, NodeIx, Op, RangeFn, StochOut, WindowFn};
 use super::kernels::{self, Nums, Truths};
+use super::relation::{self, Relation};
 use crate::error::RuleError;
 use crate::indicators::{
     Hlc, Truth, adx, aroon, atr, bbands, cci, dema, ema, extremes, hma, macd, mfi, mom, obv, roc, rsi, shift,
     sma, stddev, stoch, sum, tema, tr, trix, willr, wma, zscore,
 };
+
+use std::collections::VecDeque;
 
 /// Evaluates nodes over the columns of one asset at a time.
 ///
@@ -19,12 +22,13 @@ use crate::indicators::{
 pub struct Evaluator {
     n_rows: usize,
     memo: Vec<Memo>,
-    /// Nodes whose memo may hold a column.
-    held: Vec<NodeIx>,
+    /// Nodes whose memo may hold a column, the longest held first.
+    held: VecDeque<NodeIx>,
     held_bytes: usize,
     max_held_bytes: usize,
     nums_pool: Vec<Vec<f64>>,
     truths_pool: Vec<Vec<Truth>>,
+    relations_pool: Vec<Vec<Relation>>,
     positions: Vec<u32>,
 }
 
@@ -41,6 +45,7 @@ struct Memo {
 enum Column {
     Nums(Vec<f64>),
     Truths(Vec<Truth>),
+    Relations(Vec<Relation>),
 }
 
 /// Where the value of a node is.
@@ -64,28 +69,26 @@ impl Evaluator {
         Self::with_memory_limit(usize::MAX)
     }
 
-    /// Keeps at most so many bytes of shared columns of an asset; what does not fit is computed again when needed.
+    /// Keeps about so many bytes of shared columns of an asset: for a new one the oldest that is not being read makes
+    /// room, and is computed again when it is needed again.
     pub fn with_memory_limit(max_held_bytes: usize) -> Self {
         Self {
             n_rows: 0,
             memo: Vec::new(),
-            held: Vec::new(),
+            held: VecDeque::new(),
             held_bytes: 0,
             max_held_bytes,
             nums_pool: Vec::new(),
             truths_pool: Vec::new(),
+            relations_pool: Vec::new(),
             positions: Vec::new(),
         }
     }
 
     /// Turns to another asset: forgets all values and keeps the memory.
     pub fn begin(&mut self, graph: &BatchGraph, n_rows: usize) {
-        while let Some(ix) = self.held.pop() {
-            if let Some(memo) = self.memo.get_mut(ix.ix()) {
-                let column = memo.column.take();
-                *memo = Memo::default();
-                self.recycle(column);
-            }
+        while let Some(ix) = self.held.pop_front() {
+            self.forget(ix);
         }
         self.held_bytes = 0;
         self.n_rows = n_rows;
@@ -163,7 +166,7 @@ impl Evaluator {
             return Err(fault(format!("{} rows begun, {} given", self.n_rows, source.len())));
         }
         let known = graph.nodes.get(node.ix()).ok_or_else(|| fault(format!("no node {}", node.ix())))?;
-        if known.op.is_condition() != wants_condition {
+        if known.op == Op::Relation || known.op.is_condition() != wants_condition {
             let [is, wanted] =
                 if wants_condition { ["number", "condition"] } else { ["condition", "number"] };
             return Err(fault(format!("node {} is a {is}, a {wanted} was asked for", node.ix())));
@@ -199,8 +202,7 @@ impl Evaluator {
         for arg in args {
             self.release(arg);
         }
-        let n_bytes = self.n_rows * column.bytes_per_row();
-        if graph.uses[ix.ix()] > 1 && self.held_bytes.saturating_add(n_bytes) <= self.max_held_bytes {
+        if graph.uses[ix.ix()] > 1 {
             self.store(graph, ix, column);
             self.memo[ix.ix()].pins = 1;
             return Ok(Value::Memo(ix));
@@ -236,8 +238,15 @@ impl Evaluator {
     ) -> Result<Column, RuleError> {
         if node.op.is_condition() {
             let mut out = self.truths_buffer();
-            self.condition(graph, source, node.op, args, &mut out)?;
+            self.condition(node.op, args, &mut out)?;
             return Ok(Column::Truths(out));
+        }
+        if node.op == Op::Relation {
+            let mut out = self.relations_pool.pop().unwrap_or_default();
+            out.resize(self.n_rows, Relation::UNDEFINED);
+            let [a, b, ..] = args;
+            relation::relate(self.nums_of(graph, source, a)?, self.nums_of(graph, source, b)?, &mut out);
+            return Ok(Column::Relations(out));
         }
         let mut out = self.nums_buffer();
         let mut positions = std::mem::take(&mut self.positions);
@@ -246,27 +255,14 @@ impl Evaluator {
         done.map(|()| Column::Nums(out))
     }
 
-    fn condition(
-        &self,
-        graph: &BatchGraph,
-        source: &dyn SeriesSource,
-        op: Op,
-        [a, b, ..]: &[Value; 4],
-        out: &mut [Truth],
-    ) -> Result<(), RuleError> {
+    fn condition(&self, op: Op, [a, b, ..]: &[Value; 4], out: &mut [Truth]) -> Result<(), RuleError> {
         match op {
             Op::And => kernels::and(self.truths_of(a)?, self.truths_of(b)?, out),
             Op::Or => kernels::or(self.truths_of(a)?, self.truths_of(b)?, out),
             Op::Not => kernels::not(self.truths_of(a)?, out),
-            _ => {
-                let (a, b) = (self.nums_of(graph, source, a)?, self.nums_of(graph, source, b)?);
-                match op {
-                    Op::Compare(op) => kernels::compare(op, a, b, out),
-                    Op::CrossAbove => kernels::cross_above(a, b, out),
-                    Op::CrossBelow => kernels::cross_above(b, a, out),
-                    _ => return Err(fault(format!("{op:?} is no condition"))),
-                }
-            }
+            Op::Test(relations) => relation::test(self.relations_of(a)?, relations, out),
+            Op::Cross(before, now) => relation::cross(self.relations_of(a)?, before, now, out),
+            _ => return Err(fault(format!("{op:?} is no condition"))),
         }
         Ok(())
     }
@@ -381,6 +377,17 @@ impl Evaluator {
         }
     }
 
+    fn relations_of<'a>(&'a self, value: &'a Value) -> Result<&'a [Relation], RuleError> {
+        match value {
+            Value::Own(Column::Relations(column)) => Ok(column),
+            Value::Memo(ix) => match &self.memo[ix.ix()].column {
+                Some(Column::Relations(column)) => Ok(column),
+                _ => Err(fault(format!("node {} holds no relations", ix.ix()))),
+            },
+            _ => Err(fault("a relation is missing".to_string())),
+        }
+    }
+
     /// A constant number as a column; anything else as it is.
     fn written_out(&mut self, value: Value) -> Value {
         let Value::Number(number) = value else { return value };
@@ -398,9 +405,7 @@ impl Evaluator {
                 memo.pins = memo.pins.saturating_sub(1);
                 memo.readers_left = memo.readers_left.saturating_sub(1);
                 if memo.pins == 0 && memo.readers_left == 0 {
-                    let column = memo.column.take();
-                    self.held_bytes -= column.as_ref().map_or(0, |c| self.n_rows * c.bytes_per_row());
-                    self.recycle(column);
+                    self.forget(ix);
                 }
             }
             Value::Nothing | Value::Number(_) | Value::Truth(_) | Value::Source(_) => {}
@@ -408,18 +413,40 @@ impl Evaluator {
     }
 
     fn store(&mut self, graph: &BatchGraph, ix: NodeIx, column: Column) {
-        self.held_bytes += self.n_rows * column.bytes_per_row();
-        self.held.push(ix);
+        let n_bytes = self.n_rows * column.bytes_per_row();
+        for _ in 0..self.held.len() {
+            if self.held_bytes.saturating_add(n_bytes) <= self.max_held_bytes {
+                break;
+            }
+            let Some(oldest) = self.held.pop_front() else { break };
+            if self.memo.get(oldest.ix()).is_some_and(|memo| memo.pins > 0) {
+                self.held.push_back(oldest);
+            } else {
+                self.forget(oldest);
+            }
+        }
+        self.held_bytes += n_bytes;
+        self.held.push_back(ix);
         let readers_left = graph.uses.get(ix.ix()).copied().unwrap_or(0);
         if let Some(memo) = self.memo.get_mut(ix.ix()) {
             *memo = Memo { column: Some(column), readers_left, pins: 0 };
         }
     }
 
+    /// Lets the column of a node go, if there is one.
+    fn forget(&mut self, ix: NodeIx) {
+        let Some(memo) = self.memo.get_mut(ix.ix()) else { return };
+        let column = std::mem::take(memo).column;
+        let n_bytes = column.as_ref().map_or(0, |column| self.n_rows * column.bytes_per_row());
+        self.held_bytes = self.held_bytes.saturating_sub(n_bytes);
+        self.recycle(column);
+    }
+
     fn recycle(&mut self, column: Option<Column>) {
         match column {
             Some(Column::Nums(buffer)) => self.nums_pool.push(buffer),
             Some(Column::Truths(buffer)) => self.truths_pool.push(buffer),
+            Some(Column::Relations(buffer)) => self.relations_pool.push(buffer),
             None => {}
         }
     }
@@ -443,6 +470,7 @@ impl Column {
         match self {
             Self::Nums(_) => size_of::<f64>(),
             Self::Truths(_) => size_of::<Truth>(),
+            Self::Relations(_) => size_of::<Relation>(),
         }
     }
 }

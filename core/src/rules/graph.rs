@@ -1,10 +1,10 @@
 //! The expressions of all trials of a batch as one graph without duplicates.
 
 use super::STANDARD_SERIES;
-use super::ast::CompareOp;
 use super::bind;
 use super::kernels::{BinaryOp, UnaryOp};
 use super::program::Program;
+use super::relation::Relations;
 use crate::error::RuleError;
 use crate::indicators::{MacdPeriods, Period, StochPeriods, Truth};
 
@@ -121,12 +121,15 @@ pub(super) enum Op {
     Unary(UnaryOp),
     Binary(BinaryOp),
     IfElse,
-    Compare(CompareOp),
+    /// Two numbers; neither a number nor a condition itself.
+    Relation,
+    /// A relation, to one of these
+    Test(Relations),
+    /// A relation, from one of the first a bar before to one of the second now
+    Cross(Relations, Relations),
     And,
     Or,
     Not,
-    CrossAbove,
-    CrossBelow,
     BarsSince,
     /// x
     Window(WindowFn, Period),
@@ -201,31 +204,15 @@ pub(super) enum StochOut {
 
 impl Op {
     pub fn is_condition(self) -> bool {
-        matches!(
-            self,
-            Self::Truth(_)
-                | Self::Compare(_)
-                | Self::And
-                | Self::Or
-                | Self::Not
-                | Self::CrossAbove
-                | Self::CrossBelow
-        )
+        matches!(self, Self::Truth(_) | Self::Test(_) | Self::Cross(..) | Self::And | Self::Or | Self::Not)
     }
 
     /// Whether operands are read as whole columns, so that a constant one must be written out.
     pub fn reads_columns(self) -> bool {
-        !matches!(
+        let each_bar_alone = matches!(
             self,
-            Self::Unary(_)
-                | Self::Binary(_)
-                | Self::IfElse
-                | Self::Compare(_)
-                | Self::And
-                | Self::Or
-                | Self::Not
-                | Self::CrossAbove
-                | Self::CrossBelow
-        )
+            Self::Unary(_) | Self::Binary(_) | Self::IfElse | Self::Relation | Self::BarsSince
+        );
+        !each_bar_alone && !self.is_condition()
     }
 }

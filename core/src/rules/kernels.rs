@@ -1,7 +1,7 @@
 //! Operations on each bar alone, over whole columns.
 
 use super::ast::CompareOp;
-use crate::indicators::{BarsSince, Truth, cross::crossed_above, defined};
+use crate::indicators::{BarsSince, Truth, defined};
 
 /// A number of one operand and no parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -134,15 +134,6 @@ pub(super) fn binary(op: BinaryOp, a: Nums<'_>, b: Nums<'_>, out: &mut [f64]) {
     each!(Add, Sub, Mul, Div, Rem, Pow, Min, Max);
 }
 
-pub(super) fn compare(op: CompareOp, a: Nums<'_>, b: Nums<'_>, out: &mut [Truth]) {
-    macro_rules! each {
-        ($($op:ident),*) => {
-            match op { $(CompareOp::$op => zip(a, b, out, |a, b| CompareOp::$op.apply(a, b))),* }
-        };
-    }
-    each!(Lt, Le, Gt, Ge, Eq, Ne);
-}
-
 pub(super) fn and(a: Truths<'_>, b: Truths<'_>, out: &mut [Truth]) {
     combine(a, b, out, Truth::and);
 }
@@ -176,31 +167,6 @@ pub(super) fn if_else(condition: Truths<'_>, a: Nums<'_>, b: Nums<'_>, out: &mut
     }
 }
 
-/// `a` crosses above `b`; crossing below is the same with both exchanged.
-pub(super) fn cross_above(a: Nums<'_>, b: Nums<'_>, out: &mut [Truth]) {
-    let Some((first, rest)) = out.split_first_mut() else { return };
-    *first = crossed_above(f64::NAN, f64::NAN, at_first(a), at_first(b));
-    match (a, b) {
-        (Nums::Column(a), Nums::Column(b)) => {
-            let now = a[1..].iter().zip(&b[1..]);
-            for (((o, (&a, &b)), &last_a), &last_b) in rest.iter_mut().zip(now).zip(a).zip(b) {
-                *o = crossed_above(last_a, last_b, a, b);
-            }
-        }
-        (Nums::Column(a), Nums::Same(b)) => {
-            for ((o, &now), &last) in rest.iter_mut().zip(&a[1..]).zip(a) {
-                *o = crossed_above(last, b, now, b);
-            }
-        }
-        (Nums::Same(a), Nums::Column(b)) => {
-            for ((o, &now), &last) in rest.iter_mut().zip(&b[1..]).zip(b) {
-                *o = crossed_above(a, last, a, now);
-            }
-        }
-        (Nums::Same(a), Nums::Same(b)) => rest.fill(crossed_above(a, b, a, b)),
-    }
-}
-
 pub(super) fn bars_since(condition: Truths<'_>, out: &mut [f64]) {
     let mut step = BarsSince::new();
     match condition {
@@ -210,13 +176,6 @@ pub(super) fn bars_since(condition: Truths<'_>, out: &mut [f64]) {
                 *o = step.update(c);
             }
         }
-    }
-}
-
-fn at_first(x: Nums<'_>) -> f64 {
-    match x {
-        Nums::Column(x) => x.first().copied().unwrap_or(f64::NAN),
-        Nums::Same(x) => x,
     }
 }
 
@@ -233,7 +192,7 @@ fn map(a: Nums<'_>, out: &mut [f64], f: impl Fn(f64) -> f64) {
 }
 
 #[inline(always)]
-fn zip<T: Copy>(a: Nums<'_>, b: Nums<'_>, out: &mut [T], f: impl Fn(f64, f64) -> T) {
+fn zip(a: Nums<'_>, b: Nums<'_>, out: &mut [f64], f: impl Fn(f64, f64) -> f64) {
     match (a, b) {
         (Nums::Column(a), Nums::Column(b)) => {
             for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {

@@ -18,6 +18,7 @@ mod names;
 mod panel;
 mod parser;
 mod program;
+mod relation;
 mod resolve;
 
 pub use eval::Evaluator;

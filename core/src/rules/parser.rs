@@ -78,20 +78,23 @@ impl<'a> Parser<'a> {
     }
 
     fn add(&mut self, kind: AstKind<'a>, column: usize) -> Result<AstIx, Fault> {
-        let below = match &kind {
-            AstKind::Number(_) | AstKind::Bool(_) | AstKind::Name(_) => 0,
-            AstKind::Negate(a) | AstKind::Not(a) => self.depth(*a),
-            AstKind::Arithmetic(_, a, b) | AstKind::Logic(_, a, b) => self.depth(*a).max(self.depth(*b)),
-            AstKind::Compare { operands, .. } => operands.iter().map(|a| self.depth(*a)).max().unwrap_or(0),
+        // Long chains and argument lists become towers of pairs later, so their length counts as depth.
+        let (below, own) = match &kind {
+            AstKind::Number(_) | AstKind::Bool(_) | AstKind::Name(_) => (0, 1),
+            AstKind::Negate(a) | AstKind::Not(a) => (self.depth(*a), 1),
+            AstKind::Arithmetic(_, a, b) | AstKind::Logic(_, a, b) => (self.depth(*a).max(self.depth(*b)), 1),
+            AstKind::Compare { ops, operands } => {
+                (operands.iter().map(|a| self.depth(*a)).max().unwrap_or(0), ops.len())
+            }
             AstKind::Call { positional, keyword, .. } => {
                 let all = positional.iter().chain(keyword.iter().map(|(_, _, a)| a));
-                all.map(|a| self.depth(*a)).max().unwrap_or(0)
+                (all.map(|a| self.depth(*a)).max().unwrap_or(0), positional.len().saturating_sub(3).max(1))
             }
         };
-        if below >= MAX_DEPTH {
+        if below + own > MAX_DEPTH {
             return Err(too_deep(column));
         }
-        self.ast.nodes.push(AstNode { kind, column, depth: below + 1 });
+        self.ast.nodes.push(AstNode { kind, column, depth: below + own });
         Ok(self.ast.nodes.len() - 1)
     }
 
@@ -257,6 +260,10 @@ mod tests {
         for text in ["(".repeat(50_000), "-".repeat(50_000), "not ".repeat(20_000), "abs(".repeat(20_000)] {
             assert!(parse(&text).expect_err("too deep").message.contains("nested deeper"));
         }
+        for text in [format!("max(1{})", ", 1".repeat(20_000)), format!("1{}", " < 1".repeat(20_000))] {
+            assert!(parse(&text).expect_err("too long").message.contains("nested deeper"));
+        }
+        assert!(parse(&format!("max(1{})", ", 1".repeat(150))).is_ok());
         let long_sum = format!("close{}", " + 1".repeat(MAX_DEPTH));
         assert!(parse(&long_sum).expect_err("too deep").message.contains("nested deeper"));
         assert!(parse(&format!("close{}", " + 1".repeat(MAX_DEPTH - 1))).is_ok());

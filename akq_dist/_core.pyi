@@ -1,0 +1,248 @@
+"""The Rust engine. Tables cross as Arrow through the PyCapsule interface, without a copy.
+
+Times are int64 nanoseconds UTC, trading dates int32 days since 1970-01-01, prices and cash float64.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, final
+
+from akq_dist.errors import AkqDataError, AkqError, AkqUsageError
+
+__all__ = [
+    "ArrowTable",
+    "BUILD",
+    "Bar",
+    "EngineError",
+    "FEATURES",
+    "PROFILE",
+    "Panel",
+    "PanelError",
+    "Plan",
+    "RuleError",
+    "RunResult",
+    "SpecError",
+    "StrategyContext",
+    "__version__",
+    "aggregate",
+    "function_reference",
+    "metric_names",
+    "metric_reference",
+    "summarize_returns",
+]
+
+__version__: Final[str]
+BUILD: Final[str]
+"""Version, profile and a digest of the engine's sources: two workers with the same build give the same numbers."""
+PROFILE: Final[Literal["debug", "release"]]
+FEATURES: Final[list[str]]
+
+class EngineError(AkqError):
+    """A run that could not go on."""
+
+class PanelError(AkqDataError):
+    """Data that do not make a panel; the message names symbol, column and row."""
+
+class RuleError(AkqUsageError):
+    """A rule text or parameter value that the rule language refuses."""
+
+class SpecError(AkqUsageError):
+    """A plan that cannot be read or does not fit the panel."""
+
+@final
+class ArrowTable:
+    """Rows on their way out: `pyarrow.table(x)` and `polars.DataFrame(x)` take it without a copy."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+    def __len__(self) -> int: ...
+
+@final
+class Panel:
+    """Bars of many assets, each asset's rows contiguous and in time order."""
+
+    @staticmethod
+    def from_arrow(table: Any) -> Panel:
+        """Borrow the columns of an Arrow table; see `akq_dist.data.panel` for the layout.
+
+        Raises PanelError when a column is missing or has another type, or a value breaks a bar.
+        """
+    @property
+    def symbols(self) -> list[str]: ...
+    @property
+    def columns(self) -> list[str]:
+        """Names of the series that rules can use: the five of a bar, then the extra columns."""
+    @property
+    def n_assets(self) -> int: ...
+    @property
+    def n_rows(self) -> int: ...
+    @property
+    def n_steps(self) -> int:
+        """Number of distinct timestamps."""
+    def rows(self, asset: int) -> tuple[int, int]:
+        """First row and end row of an asset in the table."""
+
+@final
+class Plan:
+    """A strategy, a market, a window and the wanted outputs, checked and compiled once.
+
+    Picklable: it travels as its JSON text.
+    """
+
+    def __new__(cls, spec: str) -> Plan: ...
+    @property
+    def spec(self) -> str: ...
+    @property
+    def canonical_rules(self) -> str | None:
+        """The rules in a form that does not depend on white space; None for a callback strategy."""
+    @property
+    def unused_params(self) -> list[str]: ...
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the values of a trial in the order of a result row: `sharpe.median`, or `sharpe` for one account."""
+    def check(self, panel: Panel) -> None:
+        """Raise RuleError or SpecError when a name of the plan is not in the panel."""
+    def run_batch(self, panel: Panel, params: Any, *, threads: int) -> ArrowTable:
+        """Run one backtest a trial and asset, under rayon with `threads` threads; the interpreter is released.
+
+        `params` is a C-contiguous float64 buffer of shape (n trials, n parameters). The table has one row a trial:
+        `error` (utf8, null when it ran), `hash` (utf8), `n_bars` (int64), `n_defined` (int64, assets whose first
+        output is defined), then a float64 column an output; undefined is NaN.
+        Raises KeyboardInterrupt on Ctrl-C.
+        """
+    def run_one(
+        self,
+        panel: Panel,
+        params: Sequence[float],
+        *,
+        strategy: Callable[[], Any] | None = None,
+        assets: Sequence[int] | None = None,
+        details: bool = True,
+    ) -> RunResult:
+        """Run one parameter set; `strategy` makes a fresh callback strategy for every account.
+
+        `assets` limits the run to some assets. An exception of the strategy passes through unchanged.
+        """
+
+@final
+class RunResult:
+    """What one parameter set did: tables of all its accounts."""
+
+    @property
+    def values(self) -> list[float]:
+        """One number an output of the plan."""
+    @property
+    def n_defined(self) -> int: ...
+    @property
+    def n_bars(self) -> int: ...
+    @property
+    def hash(self) -> str:
+        """Digest of every metric of every account: equal bits, equal hash."""
+    def metrics(self) -> ArrowTable:
+        """One row an account: `symbol` (empty for a shared account), then every metric."""
+    def equity(self) -> ArrowTable:
+        """`symbol, ts, date, equity, cash, exposure`, one row a step and account."""
+    def orders(self) -> ArrowTable:
+        """`symbol, id, submitted, side, kind, price, qty, tag, status, reason`."""
+    def fills(self) -> ArrowTable:
+        """`symbol, order, ts, row, side, qty, price, fees, slippage_cost, tag`; `row` is the bar's index in the asset's own series."""
+    def trades(self) -> ArrowTable:
+        """Closed round trips, first-in-first-out."""
+
+@final
+class Bar:
+    """The current bar of one asset; the object is reused, read it before the callback returns."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def asset(self) -> int: ...
+    @property
+    def index(self) -> int:
+        """Index of the bar in the asset's own series."""
+    @property
+    def ts(self) -> int: ...
+    @property
+    def date(self) -> int: ...
+    @property
+    def open(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def close(self) -> float: ...
+    @property
+    def volume(self) -> float:
+        """NaN where the series has no volume."""
+    def get(self, column: str) -> float:
+        """Any column of the panel by name; raises KeyError."""
+
+@final
+class StrategyContext:
+    """What a callback strategy may see and do. All of it is as of the current step."""
+
+    @property
+    def asset(self) -> int:
+        """Asset of the bar being handled; in `on_bars` the first asset with a bar."""
+    @property
+    def index(self) -> int: ...
+    @property
+    def ts(self) -> int: ...
+    @property
+    def date(self) -> int: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def cash(self) -> float: ...
+    @property
+    def equity(self) -> float:
+        """At the last mark: after the fills of this bar, at its close."""
+    @property
+    def symbols(self) -> list[str]: ...
+    def bar(self, asset: int) -> Bar | None:
+        """The bar of an asset at this step, None where it has none."""
+    def last_index(self, asset: int) -> int:
+        """Index of the newest bar of an asset at or before this step, -1 before its first."""
+    def position(self, asset: int) -> float: ...
+    def avg_price(self, asset: int) -> float:
+        """Average cost of the position, NaN when flat."""
+    def working(self, asset: int | None = None) -> list[int]:
+        """Numbers of the orders that still work, in order of submission."""
+    def submit(
+        self,
+        asset: int,
+        side: int,
+        qty: float,
+        size: Literal["qty", "value", "pct_equity", "budget_at_fill"] = "qty",
+        limit: float | None = None,
+        stop: float | None = None,
+        valid_bars: int | None = None,
+        day: bool = False,
+        oco: int | None = None,
+        tag: str = "",
+        protection: dict[str, Any] | None = None,
+    ) -> int:
+        """Ask for an order; `side` is +1 or -1. Returns its number; a refusal comes back through `on_order`."""
+    def cancel(self, order: int) -> None: ...
+    def target(
+        self, asset: int, value: float, kind: Literal["qty", "value", "pct"], tag: str = "rebalance"
+    ) -> None:
+        """Move the position to a target, resolved at this close when the callback returns, reductions first."""
+
+def metric_names() -> list[str]: ...
+def metric_reference() -> ArrowTable:
+    """`name, unit, natural, definition, source`, one row a metric."""
+
+def function_reference() -> ArrowTable:
+    """`name, arguments, signature, definition, source`, one row a function of the rule language."""
+
+def summarize_returns(
+    returns: Any,
+    periods_per_year: float,
+    risk_free: float = 0.0,
+    mar: float = 0.0,
+    benchmark: Any | None = None,
+) -> dict[str, float]:
+    """The metrics of section 8 for a plain series of period returns (float64 buffer); wealth starts at 1."""
+
+def aggregate(values: Any, how: str, min_defined: float) -> tuple[float, int]:
+    """Aggregate over assets: (value, number of defined values)."""

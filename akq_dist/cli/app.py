@@ -1,0 +1,222 @@
+"""The commands of `akq`, their options and their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="akq",
+    help="Parameter sweeps and multi-asset backtests.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=(
+        "Every command takes --debug. "
+        "Exit codes: 0 ok, 2 usage, 3 data, 4 too many failed trials, 130 interrupted."
+    ),
+)
+sweep_app = typer.Typer(help="Run parameter sweeps.", no_args_is_help=True, rich_markup_mode=None)
+study_app = typer.Typer(help="Look at recorded studies.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Check market data.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(sweep_app, name="sweep")
+app.add_typer(study_app, name="study")
+app.add_typer(data_app, name="data")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Sweep file, YAML or TOML.")]
+Target = Annotated[str, typer.Argument(metavar="FILE-or-STUDY", help="A sweep file or the name of a study.")]
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="A.B=C", help="Replace a value of the file, such as search.trials=100. Repeatable."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+LedgerPath = Annotated[
+    Path, typer.Option("--ledger", metavar="PATH", help="The ledger that holds the studies.")
+]
+AcceptBuild = Annotated[
+    bool, typer.Option("--accept-build", help="Resume although the engine has been rebuilt since.")
+]
+DEFAULT_LEDGER = Path("akq/ledger.db")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if version:
+        from akq_dist import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+@sweep_app.command("run")
+def sweep_run(
+    file: File,
+    set_: Set = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start another study although one of this name exists.")
+    ] = False,
+    accept_build: AcceptBuild = False,
+    json_: Json = False,
+) -> int:
+    """Run a sweep; a study that exists is resumed."""
+    from akq_dist.cli.sweep_commands import run
+
+    return run(file, set_ or [], new=new, accept_build=accept_build, as_json=json_)
+
+
+@sweep_app.command("resume")
+def sweep_resume(
+    target: Target,
+    set_: Set = None,
+    ledger: LedgerPath = DEFAULT_LEDGER,
+    accept_build: AcceptBuild = False,
+    json_: Json = False,
+) -> int:
+    """Go on with a study that was interrupted or asked for more trials."""
+    from akq_dist.cli.sweep_commands import resume
+
+    return resume(target, set_ or [], ledger, accept_build=accept_build, as_json=json_)
+
+
+@sweep_app.command("status")
+def sweep_status(target: Target, ledger: LedgerPath = DEFAULT_LEDGER, json_: Json = False) -> int:
+    """Show how far a study has come."""
+    from akq_dist.cli.study_commands import status
+
+    return status(target, ledger, as_json=json_)
+
+
+@sweep_app.command("estimate")
+def sweep_estimate(file: File, set_: Set = None, json_: Json = False) -> int:
+    """Tell how long a sweep would take here, without running it."""
+    from akq_dist.cli.sweep_commands import estimate
+
+    return estimate(file, set_ or [], as_json=json_)
+
+
+@sweep_app.command("sync")
+def sweep_sync(target: Target, ledger: LedgerPath = DEFAULT_LEDGER) -> int:
+    """Bring the Optuna study and the MLflow runs up to what the ledger holds."""
+    from akq_dist.cli.sweep_commands import sync
+
+    return sync(target, ledger)
+
+
+@sweep_app.command("schema")
+def sweep_schema() -> None:
+    """Print the JSON schema of sweep files."""
+    from akq_dist.specs.schema import sweep_schema as text
+
+    typer.echo(text(), nl=False)
+
+
+@app.command("backtest")
+def backtest(
+    file: File,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="Value of a parameter. Repeatable."),
+    ] = None,
+    set_: Set = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write metrics and tables to a folder.")
+    ] = None,
+    json_: Json = False,
+) -> int:
+    """Run one parameter set of a sweep file."""
+    from akq_dist.cli.backtest_command import run
+
+    return run(file, param or [], set_ or [], out, as_json=json_)
+
+
+@app.command("replay")
+def replay(
+    study: Study,
+    trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Number of the trial.")],
+    ledger: LedgerPath = DEFAULT_LEDGER,
+    json_: Json = False,
+) -> int:
+    """Run a recorded trial again and compare it bit for bit."""
+    from akq_dist.cli.sweep_commands import replay_trial
+
+    return replay_trial(study, trial, ledger, as_json=json_)
+
+
+@study_app.command("list")
+def study_list(ledger: LedgerPath = DEFAULT_LEDGER, json_: Json = False) -> int:
+    """List the studies of a ledger."""
+    from akq_dist.cli.study_commands import list_studies
+
+    return list_studies(ledger, as_json=json_)
+
+
+@study_app.command("show")
+def study_show(study: Study, ledger: LedgerPath = DEFAULT_LEDGER, json_: Json = False) -> int:
+    """Show a study: what was searched, how far it came, its best trial."""
+    from akq_dist.cli.study_commands import show
+
+    return show(study, ledger, as_json=json_)
+
+
+@study_app.command("best")
+def study_best(
+    study: Study,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of trials.")] = 10,
+    ledger: LedgerPath = DEFAULT_LEDGER,
+    json_: Json = False,
+) -> int:
+    """Show the best trials of a study."""
+    from akq_dist.cli.study_commands import best
+
+    return best(study, n, ledger, as_json=json_)
+
+
+@data_app.command("check")
+def data_check(file: File, set_: Set = None, json_: Json = False) -> int:
+    """Load the data of a sweep file, or a Parquet or CSV file, and report what is wrong with it."""
+    from akq_dist.cli.data_commands import check
+
+    return check(file, set_ or [], as_json=json_)
+
+
+@data_app.command("digest")
+def data_digest(file: File, set_: Set = None, json_: Json = False) -> int:
+    """Print the content digest of the data of a sweep file, or of a Parquet or CSV file."""
+    from akq_dist.cli.data_commands import digest
+
+    return digest(file, set_ or [], as_json=json_)
+
+
+@app.command("ui")
+def ui(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[FILE-or-STUDY]", help="Open at this study.")
+    ] = None,
+    ledger: LedgerPath = DEFAULT_LEDGER,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="First port to try.")] = 5000,
+) -> int:
+    """Show the recorded runs in a browser: MLflow, and optuna-dashboard where it is installed."""
+    from akq_dist.cli.ui_command import serve
+
+    return serve(target, ledger, port)
+
+
+@app.command("doctor")
+def doctor(json_: Json = False) -> int:
+    """Check this installation and machine."""
+    from akq_dist.cli.doctor_command import run
+
+    return run(as_json=json_)

@@ -1,0 +1,209 @@
+"""`akq sweep ...` and `akq replay`: what is run, and what is said about it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from akq_dist.cli.console import count_text, duration_text, params_text, print_json, print_table, say
+from akq_dist.cli.edge import INTERRUPTED
+from akq_dist.cli.progress import ProgressView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import FrameType
+
+    from akq_dist.sweep import Sweep
+
+N_SHOWN = 10
+
+
+def run(file: Path, overrides: Sequence[str], *, new: bool, accept_build: bool, as_json: bool) -> int:
+    """Run the sweep of a file."""
+    from akq_dist.sweep import sweep
+
+    view = ProgressView()
+    handle = sweep(
+        file, overrides=overrides, new=new, accept_build=accept_build, on_progress=view, on_note=view.note
+    )
+    return _run(handle, view, again=_command("run", str(file), overrides), as_json=as_json)
+
+
+def resume(target: str, overrides: Sequence[str], ledger: Path, *, accept_build: bool, as_json: bool) -> int:
+    """Go on with a study, by its name or its sweep file."""
+    from akq_dist.sweep import resume_study
+
+    view = ProgressView()
+    handle = resume_study(
+        target,
+        overrides=overrides,
+        ledger=ledger,
+        accept_build=accept_build,
+        on_progress=view,
+        on_note=view.note,
+    )
+    return _run(handle, view, again=_command("resume", target, overrides), as_json=as_json)
+
+
+def estimate(file: Path, overrides: Sequence[str], *, as_json: bool) -> int:
+    """Tell what a sweep would cost."""
+    from akq_dist.sweep import sweep
+
+    found = sweep(file, overrides=overrides).estimate()
+    if as_json:
+        print_json(found.to_dict())
+        return 0
+    trials = "an unknown number of" if found.trials is None else f"{found.trials:,}"
+    points = "" if found.n_points is None else f" of {found.n_points:,} points"
+    rows = [
+        ("trials", f"{trials}{points}, from {found.points}"),
+        ("bars a trial", count_text(found.bars_per_trial)),
+        ("speed here", f"{count_text(found.trials_per_s)} trials/s, {count_text(found.bars_per_s)} bars/s"),
+        ("time here", duration_text(found.wall_s)),
+        ("executor", f"{found.executor}: {found.why}"),
+        *(("note", note) for note in found.notes),
+    ]
+    print_table(["", ""], rows)
+    return 0
+
+
+def sync(target: str, ledger: Path) -> int:
+    """Bring the views of a study up to the ledger."""
+    from akq_dist.sweep import sync as bring_up
+
+    problems = bring_up(target, ledger=ledger)
+    for problem in problems:
+        say(f"warning: {problem}")
+    if not problems:
+        say("Optuna and MLflow have all that the ledger has")
+    return 1 if problems else 0
+
+
+def replay_trial(study: str, trial: int, ledger: Path, *, as_json: bool) -> int:
+    """Run a recorded trial again; the exit code is 1 when anything differs."""
+    from akq_dist.sweep import replay
+
+    report = replay(study, trial, ledger=ledger)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print(f"{report.study} trial {report.number}: {params_text(report.params)}")
+        print("identical, bit for bit" if report.same else "NOT identical")
+        for line in report.differences:
+            print(f"  {line}")
+        if report.build != report.recorded_build:
+            print(f"recorded by build {report.recorded_build}, run by {report.build}")
+    return 0 if report.same else 1
+
+
+def _command(name: str, target: str, overrides: Sequence[str]) -> str:
+    """Return the command that goes on with what this one has begun."""
+    return shlex.join(
+        ["akq", "sweep", name, target, *(part for text in overrides for part in ("--set", text))]
+    )
+
+
+def _run(handle: Sweep, view: ProgressView, *, again: str, as_json: bool) -> int:
+    try:
+        with view, _interruptible(handle, view):
+            handle.run()
+        if as_json:
+            print_json(handle.summary())
+            _say_state(handle, again)
+        else:
+            _report(handle, again)
+        return handle.exit_code
+    finally:
+        handle.close()
+
+
+@contextmanager
+def _interruptible(handle: Sweep, view: ProgressView) -> Iterator[None]:
+    """Ctrl-C once lets what runs come to an end, for a few seconds; twice leaves at once."""
+    asked = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if asked.is_set():
+            sys.stderr.write("\nstopped at once; the study can be resumed\n")
+            sys.stderr.flush()
+            # Not an exception: cleaning up could take as long as what is being left.
+            os._exit(INTERRUPTED)
+        asked.set()
+        view.note("stopping: what runs has 5 seconds to end; Ctrl-C again stops at once")
+        handle.cancel()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+
+
+def _report(handle: Sweep, again: str) -> None:
+    """Say what came out, where it is recorded and what to do next."""
+    from akq_dist.cli.study_commands import best_records, print_best
+
+    facts = handle.summary()
+    trials = facts["trials"]
+    n_workers = facts["workers"]
+    where = ""
+    if facts["executor"] is not None:
+        where = f" on {facts['executor']} with {n_workers} worker{'s' * (n_workers != 1)}"
+    say(
+        f"{facts['study']}: {trials['complete']:,} complete, {trials['failed']:,} failed, "
+        f"{trials['cached']:,} from the cache, of {trials['total']:,} trials, "
+        f"in {duration_text(facts['wall_s'])}{where} "
+        f"({count_text(facts['trials_per_s'])} trials/s, {count_text(facts['bars_per_s'])} bars/s)"
+    )
+    _say_failures(handle, trials["failed"])
+    store = handle._store()
+    records = best_records(store, N_SHOWN)
+    if records:
+        print_best(store.study, records)
+    else:
+        say("no trial is complete and meets the constraints")
+    _say_state(handle, again)
+    say(f"data {facts['data_digest'][:16]}  results {facts['result_hash'][:16]}")
+    say(f"next: akq ui {facts['study']}   |   akq study best {facts['study']}" + _replay_hint(facts))
+
+
+def _say_state(handle: Sweep, again: str) -> None:
+    if handle.state == "cancelled":
+        say(f"interrupted; go on with: {again}")
+    elif handle.state == "timeout":
+        say(f"the time limit is reached; go on with: {again}")
+    elif handle.state == "failed":
+        say(f"stopped: {handle.reason}")
+
+
+def _say_failures(handle: Sweep, n_failed: int) -> None:
+    """Show one failed trial; the others are in the ledger."""
+    if not n_failed:
+        return
+    import polars as pl
+
+    failed = handle.results().filter(pl.col("state") == "fail").select("number", "reason").rows()
+    undefined = sum(reason == "undefined" for _, reason in failed)
+    errors = [(number, reason) for number, reason in failed if reason != "undefined"]
+    if undefined:
+        say(f"{undefined:,} trials have an undefined objective (no trade, or too few assets with a value)")
+    if errors:
+        number, reason = errors[0]
+        last = str(reason).strip().splitlines()[-1]
+        say(f"{len(errors):,} trials failed with an error; trial {number}: {last}")
+
+
+def _replay_hint(facts: dict[str, Any]) -> str:
+    best = facts["best"]
+    first = best[0] if isinstance(best, list) and best else best
+    return "" if not first else f"   |   akq replay {facts['study']} {first['number']}"

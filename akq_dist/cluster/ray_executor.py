@@ -1,0 +1,399 @@
+"""Executor on Ray: persistent actors, the panel once per node, one call a batch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from akq_dist.cluster.actor import TrialActor, WorkerInfo
+from akq_dist.cluster.handshake import Versions, refusal, versions_here
+from akq_dist.cluster.layout import Count, Node, Seat, plan_seats
+from akq_dist.cluster.machine import usable_cpus
+from akq_dist.cluster.seat_state import SeatState
+from akq_dist.cluster.session import RaySession
+from akq_dist.errors import AkqError, ExecutorError
+from akq_dist.record.protocols import Batch, BatchLost, BatchResult, TrialDetail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pyarrow as pa
+
+    from akq_dist.record.protocols import Job
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Settings beside address, workers and threads; the defaults suit everybody."""
+
+    depth: int = 2
+    """Batches that an actor holds: one that runs and one that waits, so that it never idles between calls."""
+    start_timeout_s: float = 120.0
+    max_failed_loads: int = 3
+    """Actors in a row that may die at one seat before they are ready."""
+    worker: str = "akq_dist.record.worker:Worker"
+    """Class that runs batches inside an actor, made from (job, panel)."""
+    build: str = "akq_dist._core:BUILD"
+    """Where a worker finds the build of its engine."""
+
+
+class RayExecutor:
+    """Runs batches in Ray actors, on this machine or on a cluster.
+
+    Without an address it starts a local Ray, or uses the one that the process is connected to already; it
+    shuts down only what it started. Not thread-safe, except that `prepare` may be called from anywhere.
+    """
+
+    name = "ray"
+
+    def __init__(
+        self,
+        address: str | None = None,
+        workers: Count = "auto",
+        threads: Count = "auto",
+        options: RayOptions | None = None,
+    ) -> None:
+        self._workers = workers
+        self._threads = threads
+        self._options = options or RayOptions()
+        self._session = RaySession(address)
+        self._ray: Any = None
+        self._job: Job | None = None
+        self._panel_ref: Any = None
+        self._native = True
+        self._here: Versions | None = None
+        self._actor_class: Any = None
+        self._seats: list[SeatState] = []
+        self._backlog: deque[Batch] = deque()
+        self._reports: list[BatchResult | BatchLost] = []
+
+    def prepare(self) -> None:
+        """Begin to start or join Ray in the background, while data are still being read."""
+        self._session.begin()
+
+    @property
+    def n_workers(self) -> int:
+        """Workers in use; before the start, those that a local Ray would get."""
+        return len(self._expected_seats())
+
+    @property
+    def n_threads(self) -> int:
+        """Engine threads over all workers."""
+        return sum(seat.n_threads for seat in self._expected_seats())
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return the actors that are ready."""
+        return [seat.info for seat in self._seats if seat.state == "ready" and seat.info is not None]
+
+    def start(self, job: Job, panel: pa.Table) -> None:
+        """Place the panel and make every worker ready; refuse workers that would compute something else."""
+        self._vacate_all()
+        self._ray = self._session.ray(self._options.start_timeout_s)
+        self._job = job
+        self._native = job.strategy is None
+        self._here = versions_here(self._options.build)
+        self._actor_class = self._ray.remote(TrialActor)
+        nodes = self._session.nodes()
+        self._seats = [
+            SeatState(seat) for seat in plan_seats(nodes, self._workers, self._threads, native=self._native)
+        ]
+        self._panel_ref = self._ray.put(panel)
+        for seat in self._seats:
+            self._spawn(seat)
+        self._await_first_workers(nodes)
+
+    def submit(self, batch: Batch) -> None:
+        """Queue a batch for the worker that has the fewest."""
+        if self._job is None:
+            raise ExecutorError("internal: a batch was submitted before the executor was started")
+        self._backlog.append(batch)
+        self._dispatch()
+
+    def collect(self, timeout_s: float) -> list[BatchResult | BatchLost]:
+        """Wait for results and losses; those of batches that were cancelled or lost are never among them."""
+        deadline = time.monotonic() + timeout_s
+        while not self._reports:
+            self._dispatch()
+            refs = self._watched()
+            if not refs:
+                if self._backlog:
+                    raise self._no_workers()
+                break
+            # With nothing in flight, only look whether a worker that is being made has come up.
+            waited_s = max(0.0, deadline - time.monotonic()) if self._has_work() else 0.0
+            ready, _ = self._ray.wait(refs, num_returns=1, timeout=waited_s)
+            if not ready:
+                break
+            ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+            self._take(set(ready))
+        self._dispatch()
+        reports, self._reports = self._reports, []
+        return reports
+
+    def detail(self, batch: Batch) -> list[TrialDetail]:
+        """Run trials again with every table kept, one trial a call, over all workers."""
+        pending = deque(_singles(batch))
+        order = {int(number): position for position, number in enumerate(batch.numbers)}
+        found: dict[int, TrialDetail] = {}
+        running: dict[Any, tuple[SeatState, Batch]] = {}
+        n_losses = 0
+        while pending or running:
+            self._wake()
+            busy = [seat for seat, _ in running.values()]
+            for seat in self._seats:
+                if seat.state == "ready" and pending and seat not in busy:
+                    piece = pending.popleft()
+                    running[seat.handle.detail.remote(piece)] = (seat, piece)
+            refs = [*running, *self._watched()]
+            if not refs:
+                raise self._no_workers()
+            ready, _ = self._ray.wait(refs, num_returns=1)
+            self._take(set(ready) - set(running))
+            for ref in [ref for ref in ready if ref in running]:
+                seat, piece = running.pop(ref)
+                try:
+                    details: list[TrialDetail] = self._ray.get(ref)
+                except self._ray.exceptions.RayTaskError as error:
+                    raise _cause(error) from None
+                except self._ray.exceptions.RayError as error:
+                    n_losses += 1
+                    if n_losses > self._options.max_failed_loads:
+                        raise ExecutorError(
+                            f"workers die while trial {piece.numbers[0]} is run again: {_line(error)}"
+                        ) from None
+                    self._lose(seat, _line(error))
+                    pending.appendleft(piece)
+                else:
+                    found |= {detail.number: detail for detail in details}
+        return sorted(found.values(), key=lambda detail: order[detail.number])
+
+    def cancel(self) -> None:
+        """Give up everything in flight at once; workers are made anew when a batch comes."""
+        self._backlog.clear()
+        self._reports.clear()
+        for seat in self._seats:
+            if seat.in_flight:
+                self._kill(seat)
+                seat.vacate()
+
+    def close(self) -> None:
+        """Stop the workers, and Ray where this executor started it."""
+        self._vacate_all()
+        self._seats = []
+        self._job = None
+        self._panel_ref = None
+        self._session.close()
+
+    # Seats
+
+    def _expected_seats(self) -> list[Seat]:
+        if self._seats:
+            return [seat.seat for seat in self._seats if seat.state != "closed"]
+        nodes = [Node("here", "here", usable_cpus())]
+        return list(plan_seats(nodes, self._workers, self._threads, native=self._native))
+
+    def _spawn(self, seat: SeatState) -> None:
+        """Make an actor and send it the job; nothing here waits."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        options = {
+            "num_cpus": seat.seat.n_cpus,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(seat.seat.node_id, soft=False),
+        }
+        seat.handle = self._actor_class.options(**options).remote(
+            self._options.worker, self._options.build, seat.seat.node_id, seat.seat.n_threads
+        )
+        seat.info = None
+        seat.loading = seat.handle.hello.remote()
+        seat.state = "loading"
+
+    def _wake(self) -> None:
+        for seat in self._seats:
+            if seat.state == "cold":
+                self._spawn(seat)
+
+    def _await_first_workers(self, nodes: list[Node]) -> None:
+        deadline = time.monotonic() + self._options.start_timeout_s
+        while loading := [seat.loading for seat in self._seats if seat.state == "loading"]:
+            ready, _ = self._ray.wait(loading, num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
+            if not ready:
+                break
+            self._take(set(ready))
+        n_ready = len(self.workers())
+        if n_ready == 0:
+            raise self._no_workers()
+        late = [seat for seat in self._seats if seat.state == "loading"]
+        if late:
+            hosts = {node.id: node.host for node in nodes}
+            where = ", ".join(sorted({hosts.get(seat.seat.node_id, seat.seat.node_id) for seat in late}))
+            log.warning(
+                "%d of %d workers are up; no free CPU yet for the others on %s",
+                n_ready,
+                len(self._seats),
+                where,
+            )
+
+    def _loaded(self, seat: SeatState, value: Any) -> None:
+        """Advance a seat: a greeting is answered with the job, a loaded job makes it ready."""
+        if isinstance(value, WorkerInfo):
+            assert self._job is not None
+            assert self._here is not None
+            refused = refusal(self._here, value.versions, self._job.build, python_strategy=not self._native)
+            if refused is not None:
+                raise ExecutorError(refused)
+            seat.info = value
+            seat.loading = seat.handle.load.remote(
+                replace(self._job, threads=seat.seat.n_threads), self._panel_ref
+            )
+        else:
+            seat.loading = None
+            seat.state = "ready"
+            seat.n_failed_loads = 0
+
+    def _load_failed(self, seat: SeatState, reason: str) -> None:
+        self._kill(seat)
+        seat.vacate()
+        seat.n_failed_loads += 1
+        seat.fault = reason
+        if seat.n_failed_loads >= self._options.max_failed_loads:
+            seat.state = "closed"
+            log.warning(
+                "a worker could not be made ready %d times in a row and is given up: %s",
+                seat.n_failed_loads,
+                reason,
+            )
+        else:
+            self._reseat(seat)
+            if seat.state == "cold":
+                self._spawn(seat)
+
+    def _lose(self, seat: SeatState, reason: str) -> None:
+        """Give up an actor: the batch that it worked on is lost, those behind it go elsewhere."""
+        self._kill(seat)
+        batches = seat.vacate()
+        log.info("worker on node %s lost with %d batches: %s", seat.seat.node_id[:8], len(batches), reason)
+        if batches:
+            self._reports.append(BatchLost(batches[0].id, reason))
+            self._backlog.extendleft(reversed(batches[1:]))
+        self._reseat(seat)
+        if seat.state == "cold":
+            self._spawn(seat)
+
+    def _reseat(self, seat: SeatState) -> None:
+        """Keep the seat where its node lives; otherwise move it to a node with room, or give it up."""
+        nodes = {node.id: node for node in self._session.nodes()}
+        if seat.seat.node_id in nodes:
+            return
+        taken = dict.fromkeys(nodes, 0.0)
+        for other in self._seats:
+            if other is not seat and other.state != "closed" and other.seat.node_id in taken:
+                taken[other.seat.node_id] += other.seat.n_cpus
+        room = [node for node in nodes.values() if node.n_cpus - taken[node.id] >= seat.seat.n_cpus]
+        if room:
+            seat.seat = replace(
+                seat.seat, node_id=max(room, key=lambda node: (node.n_cpus - taken[node.id], node.id)).id
+            )
+        else:
+            seat.state = "closed"
+            seat.fault = "its node left the cluster"
+
+    def _kill(self, seat: SeatState) -> None:
+        if seat.handle is not None and self._ray is not None and self._ray.is_initialized():
+            self._ray.kill(seat.handle)
+
+    def _vacate_all(self) -> None:
+        for seat in self._seats:
+            self._kill(seat)
+            seat.vacate()
+        self._backlog.clear()
+        self._reports.clear()
+
+    # Batches
+
+    def _dispatch(self) -> None:
+        if not self._backlog:
+            return
+        self._wake()
+        while self._backlog:
+            free = [
+                seat
+                for seat in self._seats
+                if seat.state == "ready" and len(seat.in_flight) < self._options.depth
+            ]
+            if not free:
+                return
+            seat = min(free, key=lambda candidate: len(candidate.in_flight))
+            batch = self._backlog.popleft()
+            seat.in_flight[seat.handle.run.remote(batch)] = batch
+
+    def _has_work(self) -> bool:
+        return bool(self._backlog) or any(seat.in_flight for seat in self._seats)
+
+    def _watched(self) -> list[Any]:
+        refs = [ref for seat in self._seats for ref in seat.in_flight]
+        return refs + [seat.loading for seat in self._seats if seat.loading is not None]
+
+    def _take(self, ready: set[Any]) -> None:
+        """Read calls that have ended, in the order in which each actor got them."""
+        for seat in self._seats:
+            if seat.loading in ready:
+                self._take_loading(seat)
+            for ref in [ref for ref in seat.in_flight if ref in ready]:
+                if ref in seat.in_flight:  # not swept away with its actor meanwhile
+                    self._take_result(seat, ref)
+
+    def _take_loading(self, seat: SeatState) -> None:
+        try:
+            value = self._ray.get(seat.loading)
+        except self._ray.exceptions.RayTaskError as error:
+            raise _cause(error) from None
+        except self._ray.exceptions.RayError as error:
+            self._load_failed(seat, _line(error))
+        else:
+            self._loaded(seat, value)
+
+    def _take_result(self, seat: SeatState, ref: Any) -> None:
+        try:
+            result: BatchResult = self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError as error:
+            # The worker reports faults of trials inside a result; what escapes it is a fault of the batch.
+            self._reports.append(BatchLost(seat.in_flight.pop(ref).id, str(error.cause)[:2_000]))
+        except self._ray.exceptions.RayError as error:
+            self._lose(seat, _line(error))
+        else:
+            batch = seat.in_flight.pop(ref)
+            if result.id != batch.id or result.table.num_rows != len(batch.numbers):
+                self._reports.append(BatchLost(batch.id, "internal: the worker answered another batch"))
+            else:
+                self._reports.append(result)
+
+    def _no_workers(self) -> ExecutorError:
+        faults = sorted({seat.fault for seat in self._seats if seat.fault})
+        why = faults[0] if faults else f"no CPU became free within {self._options.start_timeout_s:.0f} s"
+        return ExecutorError(f"no Ray worker is available: {why}")
+
+
+def _singles(batch: Batch) -> Iterable[Batch]:
+    for row in range(len(batch.numbers)):
+        yield Batch(id=batch.id, numbers=batch.numbers[row : row + 1], params=batch.params[row : row + 1])
+
+
+def _cause(error: Any) -> Exception:
+    """Return what a worker raised, as an error of this package."""
+    cause = error.cause
+    if isinstance(cause, AkqError):
+        return cause
+    return ExecutorError(f"a worker failed: {type(cause).__name__}: {str(cause)[:2_000]}")
+
+
+def _line(error: BaseException) -> str:
+    """Return the first line of a Ray error, which is where it says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:500]}" if lines else type(error).__name__

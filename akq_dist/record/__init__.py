@@ -1,0 +1,1 @@
+"""The record of a sweep: the ledger, what identifies a trial, and the seams for executors and trackers."""

@@ -1,0 +1,208 @@
+"""The seams of a sweep: what an executor runs and what a tracker records.
+
+One process, the driver, calls all of these from one thread. Messages are small frozen values; a batch crosses as one
+matrix each way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from akq_dist.specs.space import Space
+    from akq_dist.strategy.source import PythonSource
+
+TrialState = Literal["complete", "fail", "pruned"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a sweep needs, sent once."""
+
+    plan: str
+    """JSON of `akq_dist._core.Plan`."""
+    space: Space
+    """How a row of the parameter matrix is decoded."""
+    strategy: PythonSource | None
+    """Source of a Python strategy; None for rules."""
+    panel_digest: str
+    seed: int
+    threads: int
+    """Rayon threads of one worker."""
+    build: str
+    """`akq_dist._core.BUILD` of the driver; a worker of another build refuses."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of a Python strategy that are not searched; rules have theirs in the plan."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Trials on their way out: one row of the matrix a trial."""
+
+    id: int
+    numbers: NDArray[np.int64]
+    params: NDArray[np.float64]
+    """Shape (n trials, n parameters), C order, columns as in `Space.names`."""
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """Trials on their way back, in the order of their batch.
+
+    `table` has the columns `number` (int64), `error` (utf8, null when the trial ran), `hash` (utf8), `n_bars` and
+    `n_defined` (int64) and one float64 column an output of the plan.
+    """
+
+    id: int
+    table: pa.Table
+    wall_s: float
+    worker: str
+
+
+@dataclass(frozen=True)
+class BatchLost:
+    """A batch whose worker is gone; its trials have no result and are not to blame by themselves."""
+
+    id: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrialDetail:
+    """Everything one trial did, as tables: `metrics, equity, orders, fills, trades`."""
+
+    number: int
+    hash: str
+    tables: Mapping[str, pa.Table]
+
+
+class Executor(Protocol):
+    """Runs batches somewhere. Not thread-safe; every submitted batch comes back exactly once, as result or as lost."""
+
+    name: str
+
+    @property
+    def n_workers(self) -> int: ...
+
+    @property
+    def n_threads(self) -> int:
+        """Engine threads over all workers."""
+        ...
+
+    def start(self, job: Job, panel: pa.Table) -> None:
+        """Place the panel and make the workers ready. Raises ExecutorError when that is impossible."""
+        ...
+
+    def submit(self, batch: Batch) -> None:
+        """Queue a batch; returns at once unless the executor runs it in the calling thread."""
+        ...
+
+    def collect(self, timeout_s: float) -> list[BatchResult | BatchLost]:
+        """What has come back, at least one item unless the timeout passes or nothing is in flight."""
+        ...
+
+    def detail(self, batch: Batch) -> list[TrialDetail]:
+        """Run trials again with every table kept. Blocks."""
+        ...
+
+    def cancel(self) -> None:
+        """Give up everything in flight; what was running is lost without a report."""
+        ...
+
+    def close(self) -> None:
+        """Stop the workers. Safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A finished trial as the ledger holds it."""
+
+    number: int
+    key: str
+    params: Mapping[str, Any]
+    state: TrialState
+    values: tuple[float, ...]
+    """One a direction; empty unless complete."""
+    metrics: Mapping[str, float]
+    """Defined outputs only: an undefined value is absent, never invented."""
+    reason: str | None = None
+    hash: str = ""
+    started_ms: int = 0
+    ended_ms: int = 0
+    n_bars: int = 0
+    cached: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SweepInfo:
+    """What a tracker needs to know about the sweep as a whole."""
+
+    study: str
+    study_id: str
+    """Unique for ever; also when a study of the same name is started anew."""
+    spec_yaml: str
+    """The sweep file as resolved, without secrets."""
+    data_digest: str
+    data_source: str
+    n_rows: int
+    symbols: Sequence[str]
+    build: str
+    seed: int
+    objectives: Sequence[tuple[str, str]]
+    """(output name, "maximize" | "minimize")."""
+    environment: Mapping[str, str]
+    git_commit: str | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrackerLinks:
+    """Where the record of a sweep can be looked at."""
+
+    tracking_uri: str
+    experiment_id: str
+    run_id: str
+
+
+class Tracker(Protocol):
+    """A view of the ledger in another tool, written by one thread.
+
+    Every call is idempotent: recording a trial twice changes nothing. A tracker that cannot reach its store raises
+    TrackerError; the caller keeps the records and tries again later.
+    """
+
+    def open(self, info: SweepInfo) -> TrackerLinks:
+        """Find or make the parent of the sweep."""
+        ...
+
+    def record(self, trials: Sequence[TrialRecord]) -> None:
+        """Record finished trials, in number order."""
+        ...
+
+    def progress(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of the sweep as it evolves; `step` is the number of finished trials."""
+        ...
+
+    def detail(self, details: Sequence[TrialDetail]) -> None:
+        """Attach the tables of chosen trials."""
+        ...
+
+    def finish(
+        self,
+        status: Literal["finished", "failed", "interrupted"],
+        trials: pa.Table,
+        summary: Mapping[str, float],
+    ) -> None:
+        """Close the parent with the table of all trials."""
+        ...
+
+    def close(self) -> None: ...

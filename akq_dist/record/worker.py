@@ -1,0 +1,167 @@
+"""What runs trials: a plan, a panel and, for a Python strategy, its class. Every executor uses this one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from akq_dist.errors import AkqStrategyError, ExecutorError
+from akq_dist.record.arrow import float_column, int_column, text_column
+from akq_dist.record.canonical import canonical_json, derive_seed
+from akq_dist.record.protocols import Batch, BatchResult, TrialDetail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from akq_dist import _core
+    from akq_dist.record.protocols import Job
+
+ERROR_BYTES = 10_000
+"""Longest error text that travels; the end of a traceback says most, so the middle is cut."""
+
+
+class Worker:
+    """Runs batches of one sweep in this process. Not thread-safe; the engine uses the job's threads by itself."""
+
+    def __init__(self, job: Job, panel: pa.Table) -> None:
+        """Raises ExecutorError when the engine here is not the driver's, AkqStrategyError for a bad strategy."""
+        from akq_dist import _core
+
+        if job.build != _core.BUILD:
+            raise ExecutorError(
+                f"the engine here is {_core.BUILD}, the driver's is {job.build}; install the same akq_dist on every node."
+            )
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._job = job
+        self._panel = _core.Panel.from_arrow(panel)
+        self._plan = _core.Plan(job.plan)
+        self._plan.check(self._panel)
+        self._strategy = _PythonStrategy(job, panel) if job.strategy is not None else None
+
+    @property
+    def outputs(self) -> list[str]:
+        return self._plan.outputs
+
+    def run(self, batch: Batch) -> BatchResult:
+        """Run a batch. A trial that fails is a row with an error; only Ctrl-C and faults of ours come out as exceptions."""
+        started_s = time.perf_counter()
+        table = self._run_rules(batch) if self._strategy is None else self._run_python(batch, self._strategy)
+        return BatchResult(batch.id, table, time.perf_counter() - started_s, self.name)
+
+    def detail(self, batch: Batch) -> list[TrialDetail]:
+        """Run trials again with every table kept. Raises what the strategy raises."""
+        details = []
+        for number, point in zip(batch.numbers.tolist(), batch.params, strict=True):
+            result = self._one(point, details=True)
+            tables = {
+                "metrics": result.metrics(),
+                "equity": result.equity(),
+                "orders": result.orders(),
+                "fills": result.fills(),
+                "trades": result.trades(),
+            }
+            details.append(
+                TrialDetail(number, result.hash, {name: pa.table(table) for name, table in tables.items()})
+            )
+        return details
+
+    def _run_rules(self, batch: Batch) -> pa.Table:
+        from akq_dist import _core
+
+        values = self._job.space.rule_values(batch.params)
+        try:
+            table = pa.table(self._plan.run_batch(self._panel, values, threads=self._job.threads))
+        except _core.EngineError as error:
+            if len(batch.numbers) > 1:
+                # One bad trial must not cost the others theirs.
+                parts = [self._run_rules(_slice(batch, ix)) for ix in range(len(batch.numbers))]
+                return pa.concat_tables(parts).combine_chunks()
+            table = self._rows([(f"{type(error).__name__}: {error}", None)])
+        return table.add_column(0, "number", int_column(batch.numbers))
+
+    def _run_python(self, batch: Batch, strategy: _PythonStrategy) -> pa.Table:
+        rows: list[tuple[str | None, _core.RunResult | None]] = []
+        for point in batch.params:
+            try:
+                rows.append((None, self._one(point, details=False)))
+            except KeyboardInterrupt:
+                raise
+            # The edge of a trial: whatever user code raises, SystemExit and a panic of the engine included, is its
+            # result, and the other trials of the batch go on.
+            except BaseException as error:
+                rows.append((_error_text(error, strategy.folder_names), None))
+        return self._rows(rows).add_column(0, "number", int_column(batch.numbers))
+
+    def _one(self, point: NDArray[np.float64], *, details: bool) -> _core.RunResult:
+        if self._strategy is None:
+            values = self._job.space.rule_values(point)
+            return self._plan.run_one(self._panel, values.tolist(), details=details)
+        return self._plan.run_one(
+            self._panel, point.tolist(), strategy=self._strategy.factory(point), details=details
+        )
+
+    def _rows(self, rows: list[tuple[str | None, _core.RunResult | None]]) -> pa.Table:
+        outputs = self._plan.outputs
+        values = np.full((len(rows), len(outputs)), np.nan)
+        for ix, (_, result) in enumerate(rows):
+            if result is not None:
+                values[ix] = result.values
+        ran = [result for _, result in rows]
+        columns: dict[str, pa.Array] = {
+            "error": text_column([error for error, _ in rows]),
+            "hash": text_column(["" if result is None else result.hash for result in ran]),
+            "n_bars": int_column(np.array([0 if result is None else result.n_bars for result in ran])),
+            "n_defined": int_column(np.array([0 if result is None else result.n_defined for result in ran])),
+        }
+        columns.update({name: float_column(values[:, ix]) for ix, name in enumerate(outputs)})
+        return pa.table(columns)
+
+
+class _PythonStrategy:
+    """The strategy class of a job and the columns it may look at."""
+
+    def __init__(self, job: Job, panel: pa.Table) -> None:
+        from akq_dist.strategy.columns import PanelColumns
+
+        if job.strategy is None:
+            raise AkqStrategyError("internal: the job has no Python strategy.")
+        self._class = job.strategy.load()
+        self._columns = PanelColumns.of(panel)
+        self._space = job.space
+        self._fixed = dict(job.fixed)
+        self._seed = job.seed
+        self.folder_names = tuple(module.path for module in job.strategy.modules)
+
+    def factory(self, point: NDArray[np.float64]) -> Callable[[], Any]:
+        from akq_dist.strategy.factory import make_factory
+
+        params: Mapping[str, Any] = self._space.decode(point)
+        seed = derive_seed(self._seed, canonical_json(dict(params)))
+        return make_factory(self._class, {**self._fixed, **params}, self._columns, seed)
+
+
+def _slice(batch: Batch, ix: int) -> Batch:
+    return Batch(batch.id, batch.numbers[ix : ix + 1], batch.params[ix : ix + 1])
+
+
+def _error_text(error: BaseException, modules: tuple[str, ...]) -> str:
+    """Return the traceback from the strategy's own frames on; the frames of the machinery around it say nothing."""
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next(
+        (ix for ix, frame in enumerate(frames) if frame.filename.replace("\\", "/").endswith(modules)), 0
+    )
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames[first:])]
+    lines += traceback.format_exception_only(error)
+    text = "".join(lines).strip()
+    if len(text) <= ERROR_BYTES:
+        return text
+    half = ERROR_BYTES // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

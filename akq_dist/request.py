@@ -1,0 +1,164 @@
+"""What a Python call asks for, brought into the form of a sweep file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from akq_dist.errors import AkqUsageError
+from akq_dist.specs import SweepFile, SweepSpec, load_sweep, parse_sweep
+from akq_dist.specs.suggest import did_you_mean
+from akq_dist.strategy import PythonSource, Strategy
+from akq_dist.strategy.rules import Rules, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from akq_dist.data import PanelData
+
+IN_MEMORY = "frame"
+"""Data source of a table that the caller holds."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A validated sweep, with the strategy class or the table of bars where the caller gave an object."""
+
+    file: SweepFile
+    strategy: type[Strategy] | None = None
+    table: Any = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the strategy instance that was given."""
+
+    @property
+    def spec(self) -> SweepSpec:
+        return self.file.spec
+
+    def strategy_class(self) -> type[Strategy] | None:
+        """Return the Python strategy, None for rules."""
+        if self.strategy is not None:
+            return self.strategy
+        source = self.source()
+        return None if source is None else source.load()
+
+    def source(self) -> PythonSource | None:
+        """Return the Python strategy as it travels to workers, None for rules."""
+        if self.strategy is not None:
+            return PythonSource.from_class(self.strategy)
+        reference = self.spec.strategy.python
+        return None if reference is None else PythonSource.from_reference(reference, self.file.base_dir)
+
+    def load_data(self) -> PanelData:
+        """Load the bars, or make a panel of the table that was given."""
+        if self.table is not None:
+            from akq_dist.data import panel_from_frame
+
+            return panel_from_frame(self.table, self.spec.data)
+        from akq_dist.data import load_panel
+
+        return load_panel(self.spec.data, self.file.base_dir)
+
+
+def read_request(
+    spec: SweepSpec | SweepFile | str | Path | Mapping[str, Any] | None,
+    *,
+    strategy: Any = None,
+    data: Any = None,
+    overrides: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Request:
+    """Join a sweep file, or its content, with what a call replaces.
+
+    `settings` are sections of a sweep file by name. Raises AkqUsageError for what makes no sense.
+    """
+    changes = _settings(settings or {})
+    cls: type[Strategy] | None = None
+    params: Mapping[str, Any] = {}
+    if strategy is not None:
+        changes["strategy"], cls, params = _strategy(strategy)
+    table = None
+    if data is not None:
+        changes["data"], table = _data(data)
+    if isinstance(spec, SweepFile) and not changes and not overrides:
+        return Request(spec, cls, table, params)
+    content, base_dir = _content(spec, changes, overrides)
+    if content is None:
+        assert isinstance(spec, str | Path)
+        return Request(load_sweep(spec, overrides), cls, table, params)
+    return Request(parse_sweep({**content, **changes}, overrides, base_dir=base_dir), cls, table, params)
+
+
+def _content(
+    spec: SweepSpec | SweepFile | str | Path | Mapping[str, Any] | None,
+    changes: Mapping[str, Any],
+    overrides: Sequence[str],
+) -> tuple[dict[str, Any] | None, Path | None]:
+    """Plain data and the folder of its paths; None where the file itself is to be read."""
+    if spec is None:
+        return {"name": "backtest"}, None
+    if isinstance(spec, SweepSpec):
+        return _unset_defaults(spec), None
+    if isinstance(spec, SweepFile):
+        return _unset_defaults(spec.spec), spec.base_dir
+    if isinstance(spec, str | Path):
+        if not changes:
+            return None, None
+        file = load_sweep(spec, overrides)
+        return _unset_defaults(file.spec), file.base_dir
+    return dict(spec), None
+
+
+def _unset_defaults(spec: SweepSpec) -> dict[str, Any]:
+    """Plain data of what was given; defaults that were filled in could contradict a replaced section."""
+    data: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return data
+
+
+def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    known = [field.alias or name for name, field in SweepSpec.model_fields.items()]
+    for name in settings:
+        if name not in known:
+            raise AkqUsageError(f"unknown argument {name!r}{did_you_mean(name, known)}")
+    return {name: _plain(value) for name, value in settings.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    return value.to_dict() if hasattr(value, "to_dict") else plain(value)
+
+
+def _strategy(given: Any) -> tuple[dict[str, Any], type[Strategy] | None, Mapping[str, Any]]:
+    if isinstance(given, Strategy):
+        return _reference(type(given)), type(given), given.params
+    if isinstance(given, type):
+        if not issubclass(given, Strategy):
+            raise AkqUsageError(f"strategy: {given.__name__} does not derive from akq_dist.Strategy")
+        return _reference(given), given, {}
+    if isinstance(given, Rules):
+        return {"rules": dict(given.slots)}, None, {}
+    if isinstance(given, str):
+        return {"python": given}, None, {}
+    if hasattr(given, "to_dict") or isinstance(given, dict):
+        return _plain(given), None, {}
+    raise AkqUsageError(
+        f"strategy: found {type(given).__name__}, "
+        "expected a Strategy class, Rules(...), 'file.py:Class' or a mapping"
+    )
+
+
+def _reference(cls: type[Strategy]) -> dict[str, Any]:
+    # The class itself goes beside the specification; the reference only names it.
+    return {"python": f"{cls.__module__}.py:{cls.__name__}"}
+
+
+def _data(given: Any) -> tuple[dict[str, Any], Any]:
+    """Tell a section of a sweep file from a table of bars; a section may hold a table under `table`."""
+    if isinstance(given, str | Path):
+        return {"path": str(given)}, None
+    if hasattr(given, "content_hash"):
+        return given.to_dict(), None
+    if isinstance(given, dict):
+        section = dict(given)
+        table = section.pop("table", None)
+        return section if table is None else {"source": IN_MEMORY, **section}, table
+    return {"source": IN_MEMORY}, given

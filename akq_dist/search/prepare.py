@@ -1,0 +1,240 @@
+"""From a request to everything a search needs: panel, plan, outputs, judge, keys. Whatever is wrong is found here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from akq_dist.errors import AkqUsageError
+from akq_dist.record.canonical import digest
+from akq_dist.record.identity import KeyMaker, library_versions, study_identity
+from akq_dist.record.protocols import Job
+from akq_dist.search.judge import Judge, Objective
+from akq_dist.search.points import count_points, nothing_allowed
+from akq_dist.search.samplers import DEFAULT_GROUP, ModelSampler, check_options, find_sampler
+from akq_dist.specs.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from akq_dist.data import PanelData
+    from akq_dist.request import Request
+    from akq_dist.specs import Space, SweepSpec, Where
+    from akq_dist.strategy import PythonSource
+
+ENUMERATE = "enumerate"
+"""Source of points of a space that fits the budget: each point once, in grid order, whatever the sampler."""
+
+_SEED_LIMIT = 2**63
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep whose data are loaded and whose parts fit together; nothing has run."""
+
+    request: Request
+    data: PanelData
+    source: PythonSource | None
+    """Text of a Python strategy; None for rules."""
+    plan: str
+    outputs: tuple[str, ...]
+    judge: Judge
+    build: str
+    canonical_rules: str | None
+    where: Where
+    n_points: int | None
+    """Points of the space that `where` allows; None when they cannot be counted."""
+
+    @property
+    def spec(self) -> SweepSpec:
+        return self.request.spec
+
+    @property
+    def space(self) -> Space:
+        return self.spec.space
+
+    @cached_property
+    def first(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Points to try before all others."""
+        rows = [self.space.encode(params) for params in self.spec.search.enqueue]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.space))
+
+    @property
+    def group(self) -> int:
+        return self.spec.search.group or DEFAULT_GROUP
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """Parameters of a Python strategy that are not searched."""
+        return {} if self.source is None else {**self.spec.params, **self.request.params}
+
+    @property
+    def strategy_digest(self) -> str:
+        """Hash of the strategy's content: the rules in canonical form, or every module that is shipped."""
+        return digest(self.canonical_rules) if self.source is None else self.source.digest
+
+    def new_source(self) -> str:
+        """Return where the points of a new study come from."""
+        search = self.spec.search
+        if search.sampler == "grid":
+            return "grid"
+        if self.n_points is not None and search.trials is not None and self.n_points <= search.trials:
+            return ENUMERATE
+        return search.sampler
+
+    def total(self, source: str) -> int | None:
+        """Return the number of trials of the study; None when it shows only at the end."""
+        trials = self.spec.search.trials
+        if source in (ENUMERATE, "grid") and self.n_points is not None:
+            return self.n_points if trials is None else min(trials, self.n_points)
+        return trials
+
+    def is_model_based(self, source: str) -> bool:
+        return source != ENUMERATE and isinstance(find_sampler(source), ModelSampler)
+
+    def versions(self, source: str) -> dict[str, str]:
+        """Return the versions of libraries that results or points depend on."""
+        versions = library_versions(python_strategy=self.source is not None)
+        if self.is_model_based(source):
+            from importlib.metadata import version
+
+            versions["optuna"] = version("optuna")
+        return versions
+
+    def identity(self, source: str) -> dict[str, Any]:
+        """Return what a resume compares."""
+        spec = self.spec.to_dict()
+        if self.source is not None:
+            spec["strategy"] = {"python": self.source.class_name}
+            spec["params"] = self.fixed
+        return study_identity(
+            spec,
+            data_digest=self.data.digest,
+            symbols=self.data.symbols,
+            strategy_digest=self.strategy_digest,
+            outputs=self.outputs,
+            source=source,
+            build=self.build,
+            versions=self.versions(source),
+        )
+
+    def keys(self) -> KeyMaker:
+        """Return the maker of this sweep's trial keys."""
+        return KeyMaker(
+            self.plan,
+            data_digest=self.data.digest,
+            strategy_digest="" if self.source is None else self.source.digest,
+            fixed=self.fixed,
+            build=self.build,
+            versions=library_versions(python_strategy=self.source is not None),
+            seed=self.spec.search.seed if self.source is not None else None,
+            canonical_rules=self.canonical_rules,
+        )
+
+    def job(self, threads: int) -> Job:
+        """Return what every worker gets; `threads` are the engine's in one worker."""
+        return Job(
+            plan=self.plan,
+            space=self.space,
+            strategy=self.source,
+            panel_digest=self.data.digest,
+            seed=self.spec.search.seed,
+            threads=threads,
+            build=self.build,
+            fixed=self.fixed,
+        )
+
+
+def prepare(request: Request) -> Prepared:
+    """Load the data and check everything that can be checked before the first trial.
+
+    Raises AkqUsageError, AkqDataError or AkqStrategyError.
+    """
+    from akq_dist import _core
+    from akq_dist.backtest import build_plan, default_outputs, output_name, output_of
+
+    spec = request.spec
+    check_options(spec.search.sampler, spec.search.sampler_options)
+    source = request.source()
+    where = spec.conditions()
+    n_points = count_points(spec.space, where)
+    if spec.search.sampler == "grid" and spec.space.cardinality() is None:
+        spec.space.grid_rows(0, 0)
+    _check_python(request)
+    data = request.load_data()
+    panel = _core.Panel.from_arrow(data.table)
+    outputs = default_outputs(spec, panel.n_assets)
+    plan_text = build_plan(spec, spec.space, outputs, n_assets=panel.n_assets)
+    plan = _core.Plan(plan_text)
+    if source is None:
+        _check_rules(spec, plan.unused_params)
+    plan.check(panel)
+    names = tuple(plan.outputs)
+    objectives = []
+    for part in spec.objective:
+        output = output_name(output_of(spec, panel.n_assets, part.metric, part.aggregate))
+        objectives.append(Objective(output, part.direction, part.missing))
+    bounds = [
+        (output_name(output_of(spec, panel.n_assets, b.metric, b.aggregate)), b) for b in spec.constraints
+    ]
+    return Prepared(
+        request=request,
+        data=data,
+        source=source,
+        plan=plan_text,
+        outputs=names,
+        judge=Judge(names, objectives, bounds),
+        build=_core.BUILD,
+        canonical_rules=plan.canonical_rules if source is None else None,
+        where=where,
+        n_points=n_points,
+    )
+
+
+def sample_points(prepared: Prepared, n: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return some allowed points, for measuring; they have nothing to do with the points of the study."""
+    from akq_dist.search.points import FilteredPoints, RandomCandidates
+
+    seed = (prepared.spec.search.seed + 1) % _SEED_LIMIT
+    points = FilteredPoints(RandomCandidates(prepared.space, seed), prepared.space, prepared.where)
+    return points.take(n)
+
+
+def _check_rules(spec: SweepSpec, unused: list[str]) -> None:
+    """Refuse a searched or fixed parameter that the rules never look at: its trials would all be the same."""
+    if unused:
+        used = [name for name in (*spec.space.names, *spec.params) if name not in unused]
+        section = "space" if unused[0] in spec.space.names else "params"
+        raise AkqUsageError(
+            f"{section}.{unused[0]}: the strategy uses no parameter of this name{did_you_mean(unused[0], used)}"
+        )
+    # The space itself says which choice is text, which rules cannot take.
+    spec.space.rule_values(np.zeros((0, len(spec.space))))
+
+
+def _check_python(request: Request) -> None:
+    """Refuse a parameter that the strategy class does not declare, or a value it does not take."""
+    cls = request.strategy_class()
+    if cls is None:
+        return
+    from akq_dist.strategy.params import bind
+
+    spec = request.spec
+    where = spec.conditions()
+    corners = np.array([[0.0] * len(spec.space), [1.0 - 2**-53] * len(spec.space)])
+    for row in spec.space.unit_to_rows(corners):
+        bind(cls, {**spec.params, **request.params, **spec.space.decode(row)})
+    if spec.space.cardinality() == 1 and not where.mask(spec.space, spec.space.grid_rows(0, 1))[0]:
+        raise nothing_allowed(where, "the only point")
+
+
+def spec_for_ledger(spec: SweepSpec) -> dict[str, Any]:
+    """Return a sweep as the ledger keeps it: without passwords."""
+    import yaml
+
+    from akq_dist.specs import to_yaml
+
+    found: dict[str, Any] = json.loads(json.dumps(yaml.safe_load(to_yaml(spec)), default=str))
+    return found

@@ -1,0 +1,10 @@
+"""Strategies: the Python base class, rules as expressions, and strategy source that travels to workers."""
+
+from akq_dist.strategy.bars import Bars
+from akq_dist.strategy.base import Strategy
+from akq_dist.strategy.factory import make_factory
+from akq_dist.strategy.params import Param
+from akq_dist.strategy.source import PythonSource
+from akq_dist.strategy.updates import OrderUpdate, TradeUpdate
+
+__all__ = ["Bars", "OrderUpdate", "Param", "PythonSource", "Strategy", "TradeUpdate", "make_factory"]

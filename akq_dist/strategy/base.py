@@ -1,0 +1,373 @@
+"""The base class of strategies written in Python."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+
+from akq_dist.errors import AkqStrategyError
+from akq_dist.specs.suggest import did_you_mean
+from akq_dist.strategy import params as _params
+from akq_dist.strategy.bars import Bars
+from akq_dist.strategy.updates import OrderUpdate, TradeUpdate, order_update, trade_update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Unpack
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from akq_dist._core import Bar, StrategyContext
+    from akq_dist.strategy.columns import PanelColumns
+
+Hooks = tuple["Callable[..., None] | None", ...]
+Distance = dict[str, Any]
+
+
+class OrderOptions(TypedDict, total=False):
+    """What an order may say beside its quantity and symbol.
+
+    Its size is one of `qty` (units), `value` (money) or `pct_equity` (share of equity); with `size_at="fill"`
+    the last is a budget that the fill has to fit. Without `limit` or `stop` it is a market order.
+    `valid_bars` ends a resting order after that many bars, `day` with its trading date; orders with the same
+    `oco` number cancel each other.
+    `stop_loss`, `take_profit` (`{"pct": 0.05}` or `{"abs": 2.0}`, with `"from": "fill" | "signal"`) and
+    `trailing` (with `"on": "high" | "close"`) start when the order fills.
+    """
+
+    value: float
+    pct_equity: float
+    size_at: Literal["decision", "fill"]
+    limit: float
+    stop: float
+    valid_bars: int
+    day: bool
+    oco: int
+    stop_loss: Distance
+    take_profit: Distance
+    trailing: Distance
+    tag: str
+
+
+class Strategy:
+    """What to do at every bar, in Python.
+
+    A subclass declares its parameters as class attributes and overrides the hooks it needs::
+
+        class SmaCross(Strategy):
+            fast: int = Param(10, low=2, high=60)
+            slow: int = Param(50, low=20, high=250)
+
+            def on_bar(self, bar: Bar) -> None:
+                close = self.history("close", self.slow)
+                if len(close) == self.slow and close[-self.fast:].mean() > close.mean():
+                    self.target_pct(1.0)
+
+    Every account gets its own instance. Hooks run at the close of a bar and see nothing later than it. Where
+    a helper takes a `symbol`, leaving it out means the asset being handled.
+    """
+
+    _params: Mapping[str, Any]
+    _ctx: StrategyContext
+    _panel: PanelColumns | None = None
+    _reserved: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, **params: Any) -> None:
+        self._params = _params.bind(type(self), params)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in Strategy._reserved.intersection(vars(cls)):
+            raise AkqStrategyError(f"{cls.__name__}.{name}: the name belongs to Strategy; choose another one")
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
+        return f"{type(self).__name__}({shown})"
+
+    # ---- hooks, each optional
+    # -------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Before the first step."""
+
+    def on_bar(self, bar: Bar) -> None:
+        """Once for every asset that has a bar, in panel order."""
+
+    def on_bars(self, bars: Bars) -> None:
+        """Once a step, after every `on_bar`, with all bars of the step."""
+
+    def on_order(self, order: OrderUpdate) -> None:
+        """Hear that an order of this strategy changed its state."""
+
+    def on_trade(self, trade: TradeUpdate) -> None:
+        """Hear that an order of this strategy filled."""
+
+    def on_stop(self) -> None:
+        """After the last step; orders placed here are not worked any more."""
+
+    # ---- what is known now
+    # ----------------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Value of every declared parameter."""
+        return dict(self._params)
+
+    @property
+    def cash(self) -> float:
+        """Cash of the account."""
+        return self._context().cash
+
+    @property
+    def equity(self) -> float:
+        """Cash and positions at the last close."""
+        return self._context().equity
+
+    @property
+    def symbols(self) -> list[str]:
+        """Symbols of the account, in panel order."""
+        names = self._context().symbols
+        return [names[asset] for asset in self._universe]
+
+    @property
+    def bars(self) -> Bars:
+        """All bars of the current step."""
+        self._context()
+        return self._bars
+
+    @property
+    def seed(self) -> int:
+        """Seed from that of the sweep and the parameters: the same trial sees the same one everywhere."""
+        return self._seed
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """A generator of this instance, started from `seed`."""
+        if self._rng is None:
+            import numpy as np
+
+            self._rng = np.random.default_rng(self._seed)
+        return self._rng
+
+    def position(self, symbol: str | None = None) -> float:
+        """Units held, negative when short."""
+        return self._context().position(self._asset(symbol))
+
+    def avg_price(self, symbol: str | None = None) -> float:
+        """Average cost of the position, NaN when flat."""
+        return self._context().avg_price(self._asset(symbol))
+
+    def working(self, symbol: str | None = None) -> list[int]:
+        """Numbers of the orders of an asset that still work, in order of submission."""
+        return self._context().working(self._asset(symbol))
+
+    def bar_index(self, symbol: str | None = None) -> int:
+        """Index of the newest bar of an asset in its own series, -1 before its first."""
+        return self._context().last_index(self._asset(symbol))
+
+    def history(self, column: str, n: int, symbol: str | None = None) -> NDArray[np.float64]:
+        """Return the last n values of a column up to this bar, fewer at the start; a view, read-only."""
+        ctx = self._context()
+        if self._panel is None:
+            raise AkqStrategyError("history is not available: the run was started without the panel's table")
+        if n < 1:
+            raise AkqStrategyError(f"history: n is {n!r}, it has to be at least 1")
+        asset = self._asset(symbol)
+        return self._panel.tail(column, asset, ctx.last_index(asset), n)
+
+    # ---- what can be done
+    # -----------------------------------------------------------------------------------------
+
+    def buy(self, qty: float | None = None, symbol: str | None = None, **order: Unpack[OrderOptions]) -> int:
+        """Submit a buy and return its number; `OrderOptions` lists what else can be said."""
+        return self._submit(1, qty, symbol, **order)
+
+    def sell(self, qty: float | None = None, symbol: str | None = None, **order: Unpack[OrderOptions]) -> int:
+        """Submit a sell and return its number; more than is held goes short where the market allows it."""
+        return self._submit(-1, qty, symbol, **order)
+
+    def close(self, symbol: str | None = None, tag: str = "exit") -> int | None:
+        """Submit a market order for the whole position; None when there is none."""
+        asset = self._asset(symbol)
+        held = self._context().position(asset)
+        if held == 0.0:
+            return None
+        return self._context().submit(asset, -1 if held > 0 else 1, abs(held), tag=tag)
+
+    def cancel(self, order: int) -> None:
+        """Take back a working order; a number that does not work any more is reported through `on_order`."""
+        self._context().cancel(order)
+
+    def cancel_all(self, symbol: str | None = None) -> None:
+        """Take back every working order of an asset."""
+        for order in self.working(symbol):
+            self.cancel(order)
+
+    def target_qty(self, qty: float, symbol: str | None = None, tag: str = "rebalance") -> None:
+        """Move the position to a number of units."""
+        self._target(qty, symbol, "qty", tag)
+
+    def target_value(self, value: float, symbol: str | None = None, tag: str = "rebalance") -> None:
+        """Move the position to a market value at this close."""
+        self._target(value, symbol, "value", tag)
+
+    def target_pct(self, share: float, symbol: str | None = None, tag: str = "rebalance") -> None:
+        """Move the position to a share of equity at this close: 0.5 is half of it."""
+        self._target(share, symbol, "pct", tag)
+
+    # ---- the engine's side
+    # ----------------------------------------------------------------------------------------
+
+    _seed: int = 0
+    _rng: np.random.Generator | None = None
+    _bars: Bars
+    _assets: dict[str, int]
+    _universe: list[int]
+    """Assets of the account, in panel order."""
+    _default: int | None = None
+    """Asset meant by a missing symbol where the engine's current asset is not it."""
+    _cross_section: bool = False
+
+    def _prepare(self, panel: PanelColumns, seed: int) -> None:
+        self._panel = panel
+        self._seed = seed
+
+    def _bind(self, ctx: StrategyContext) -> None:
+        self._ctx = ctx
+        self._assets = {symbol: asset for asset, symbol in enumerate(ctx.symbols)}
+        self._universe = list(getattr(ctx, "universe", range(len(self._assets))))
+        self._bars = Bars(ctx, self._universe, self._asset)
+
+    def _hooks(self) -> Hooks:
+        """Return on_start, on_bar, on_bars, on_order, on_trade, on_stop; None where not overridden."""
+        base, own = Strategy, type(self)
+        return (
+            self.on_start if own.on_start is not base.on_start else None,
+            self.on_bar if own.on_bar is not base.on_bar else None,
+            self._call_on_bars if own.on_bars is not base.on_bars else None,
+            self._call_on_order if own.on_order is not base.on_order else None,
+            self._call_on_trade if own.on_trade is not base.on_trade else None,
+            self.on_stop if own.on_stop is not base.on_stop else None,
+        )
+
+    def _call_on_bars(self, *_: Any) -> None:
+        self._cross_section = len(self._universe) > 1
+        try:
+            self.on_bars(self._bars)
+        finally:
+            self._cross_section = False
+
+    def _call_on_order(self, raw: Mapping[str, Any]) -> None:
+        update = order_update(raw)
+        self._default = self._assets.get(update.symbol)
+        try:
+            self.on_order(update)
+        finally:
+            self._default = None
+
+    def _call_on_trade(self, raw: Mapping[str, Any]) -> None:
+        update = trade_update(raw)
+        self._default = self._assets.get(update.symbol)
+        try:
+            self.on_trade(update)
+        finally:
+            self._default = None
+
+    def _context(self) -> StrategyContext:
+        try:
+            return self._ctx
+        except AttributeError:
+            raise AkqStrategyError(
+                f"{type(self).__name__} is not running: "
+                "positions and orders exist from on_start on, not in __init__"
+            ) from None
+
+    def _asset(self, symbol: str | None) -> int:
+        if symbol is not None:
+            try:
+                return self._assets[symbol]
+            except KeyError:
+                hint = did_you_mean(symbol, self._assets)
+                raise AkqStrategyError(f"unknown symbol {symbol!r}{hint}") from None
+        if self._default is not None:
+            return self._default
+        if self._cross_section:
+            raise AkqStrategyError("on_bars handles many assets: say which one is meant with symbol=...")
+        return self._context().asset
+
+    def _target(
+        self, value: float, symbol: str | None, kind: Literal["qty", "value", "pct"], tag: str
+    ) -> None:
+        self._context().target(self._asset(symbol), _finite("the target", value), kind, tag)
+
+    def _submit(
+        self,
+        side: int,
+        qty: float | None,
+        symbol: str | None,
+        *,
+        value: float | None = None,
+        pct_equity: float | None = None,
+        size_at: Literal["decision", "fill"] = "decision",
+        limit: float | None = None,
+        stop: float | None = None,
+        valid_bars: int | None = None,
+        day: bool = False,
+        oco: int | None = None,
+        stop_loss: Distance | None = None,
+        take_profit: Distance | None = None,
+        trailing: Distance | None = None,
+        tag: str = "",
+    ) -> int:
+        ctx = self._context()
+        asset = self._asset(symbol)
+        kind, amount = _size(qty, value, pct_equity)
+        if size_at == "fill":
+            if kind != "pct_equity":
+                raise AkqStrategyError("size_at='fill' needs pct_equity")
+            kind, amount = "budget_at_fill", amount * ctx.equity
+        elif size_at != "decision":
+            raise AkqStrategyError(f"size_at is {size_at!r}, it is 'decision' or 'fill'")
+        protection = {
+            name: level
+            for name, level in (
+                ("stop_loss", stop_loss),
+                ("take_profit", take_profit),
+                ("trailing", trailing),
+            )
+            if level is not None
+        }
+        return ctx.submit(
+            asset, side, amount, size=kind, limit=limit, stop=stop, valid_bars=valid_bars, day=day, oco=oco,
+            tag=tag,
+            protection=protection or None,
+        )  # fmt: skip
+
+
+Strategy._reserved = frozenset(
+    name for name in vars(Strategy) if not name.startswith("__") and not name.startswith("on_")
+)
+
+
+def _size(
+    qty: float | None, value: float | None, pct_equity: float | None
+) -> tuple[Literal["qty", "value", "pct_equity", "budget_at_fill"], float]:
+    if value is None and pct_equity is None and qty is not None:
+        return "qty", _finite("qty", qty)
+    if qty is None and pct_equity is None and value is not None:
+        return "value", _finite("value", value)
+    if qty is None and value is None and pct_equity is not None:
+        return "pct_equity", _finite("pct_equity", pct_equity)
+    raise AkqStrategyError("an order has exactly one size: qty, value or pct_equity")
+
+
+def _finite(name: str, value: Any) -> float:
+    """Refuse what is not a number: an order of NaN units is a fault of the strategy, not of the market."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise AkqStrategyError(f"{name} is {value!r}, which is not a number") from None
+    if not math.isfinite(number):
+        raise AkqStrategyError(f"{name} is {number!r}, which is not a finite number")
+    return number

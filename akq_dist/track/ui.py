@@ -1,0 +1,265 @@
+"""Pages for people: the MLflow UI and optuna-dashboard, on this machine only."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from akq_dist.errors import AkqUsageError, MissingDependencyError, TrackerError
+from akq_dist.specs.units import redact_url
+from akq_dist.track import store
+from akq_dist.track.links import run_url, sweep_links, without_user
+from akq_dist.track.mlflow_env import prepare_environment
+from akq_dist.track.policy import is_http
+from akq_dist.track.sweeps import find_sweeps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+DEFAULT_PORT = 5000
+_START_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 5.0
+_LOG_TAIL = 1_500
+
+# The store's address may hold a password, so it travels in the environment, which only this user can read.
+_MLFLOW = "from mlflow.cli import cli; cli()"
+_OPTUNA = (
+    "import os, optuna_dashboard as page; "
+    "page.run_server(os.environ['AKQ_UI_STORAGE'], host='127.0.0.1', port=int(os.environ['AKQ_UI_PORT']))"
+)
+
+
+def serve_ui(
+    tracking_uri: str | None,
+    optuna_url: str | None,
+    port: int = DEFAULT_PORT,
+    *,
+    host: str = "127.0.0.1",
+    announce: Callable[[str], None],
+    stop: threading.Event | None = None,
+) -> None:
+    """Serve both views until Ctrl-C or until `stop` is set; `announce` is told addresses and what goes wrong.
+
+    A tracking server elsewhere is linked, not served. Refuses hosts other than this machine.
+    """
+    with UiServers(tracking_uri, optuna_url, port, host=host) as servers:
+        for line in servers.start(announce):
+            announce(line)
+        announce("Ctrl-C stops.")
+        with contextlib.suppress(KeyboardInterrupt):
+            servers.wait(stop)
+
+
+@dataclass
+class _Server:
+    """A child process, its page and what it has written."""
+
+    name: str
+    url: str
+    health: str
+    process: subprocess.Popen[bytes]
+    output: IO[bytes] = field(repr=False)
+
+    def tail(self) -> str:
+        """Return the end of the output, without secrets."""
+        self.output.flush()
+        size = self.output.seek(0, os.SEEK_END)
+        self.output.seek(max(0, size - _LOG_TAIL))
+        return redact_url(self.output.read().decode("utf-8", "replace").strip())
+
+
+class UiServers:
+    """The servers as a context: whatever ends the block ends them."""
+
+    def __init__(
+        self,
+        tracking_uri: str | None,
+        optuna_url: str | None,
+        port: int = DEFAULT_PORT,
+        *,
+        host: str = "127.0.0.1",
+    ) -> None:
+        if host not in LOOPBACK:
+            raise AkqUsageError(
+                f"akq ui serves this machine only, not {host}: its pages have no password. Reach it through "
+                "an SSH tunnel, or run `mlflow server` with --allowed-hosts behind a proxy with passwords"
+            )
+        if tracking_uri is None and optuna_url is None:
+            raise AkqUsageError("there is nothing to show: neither track.mlflow nor storage.optuna is set")
+        self._tracking_uri = store.absolute_uri(tracking_uri) if tracking_uri else None
+        self._optuna_url = optuna_url
+        self._port = port
+        self._servers: list[_Server] = []
+
+    def __enter__(self) -> UiServers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Page of every server by name."""
+        return {server.name: server.url for server in self._servers}
+
+    def start(self, announce: Callable[[str], None]) -> list[str]:
+        """Start what is wanted, wait until it answers, and return the lines to print."""
+        lines: list[str] = []
+        if self._tracking_uri is not None and not is_http(self._tracking_uri):
+            self._start_mlflow(self._tracking_uri)
+        if self._optuna_url is not None:
+            if importlib.util.find_spec("optuna_dashboard") is None:
+                announce("optuna-dashboard is not installed: pip install 'akq-dist[dashboard]'")
+            else:
+                self._start_optuna(self._optuna_url)
+        if self._tracking_uri is not None:
+            lines += self._sweep_lines(self._tracking_uri, announce)
+        for server in list(self._servers):
+            try:
+                _await_answer(server)
+            except TrackerError as error:
+                # One page that cannot be had is no reason to refuse the other.
+                if len(self._servers) == 1 and not lines:
+                    raise
+                announce(str(error))
+                self._servers.remove(server)
+                _end(server, time.monotonic())
+            else:
+                lines.append(f"{server.name}: {server.url}")
+        return lines
+
+    def wait(self, stop: threading.Event | None = None) -> None:
+        """Return when a server has ended or `stop` is set."""
+        stop = stop or threading.Event()
+        while self._servers and not stop.wait(0.5):
+            for server in self._servers:
+                if server.process.poll() is not None:
+                    raise TrackerError(f"{server.name} has stopped: {server.tail()}")
+
+    def stop(self) -> None:
+        """End the servers and their children. Safe to call twice."""
+        for server in self._servers:
+            _signal(server.process, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        for server in self._servers:
+            _end(server, deadline)
+        self._servers = []
+
+    def _start_mlflow(self, uri: str) -> None:
+        if importlib.util.find_spec("mlflow") is None:
+            raise MissingDependencyError("akq ui needs the package mlflow: pip install 'mlflow>=3.13,<4'")
+        path = store.sqlite_path(uri)
+        if path is not None and not path.is_file():
+            raise AkqUsageError(f"there is no MLflow store at {path} yet; run a sweep first")
+        prepare_environment()
+        port = _free_port(self._port)
+        uploads = store.artifact_location(uri, "uploads", None) or ""
+        environment = {
+            "MLFLOW_BACKEND_STORE_URI": uri,
+            "MLFLOW_DEFAULT_ARTIFACT_ROOT": uploads,
+            "MLFLOW_ARTIFACTS_DESTINATION": uploads,
+            "MLFLOW_SERVER_ALLOWED_HOSTS": "localhost,127.0.0.1,localhost:*,127.0.0.1:*",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+        }
+        arguments = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        base = f"http://127.0.0.1:{port}"
+        self._spawn(
+            "MLflow", base, f"{base}/health", [sys.executable, "-c", _MLFLOW, *arguments], environment
+        )
+
+    def _start_optuna(self, url: str) -> None:
+        port = _free_port(self._port + 1)
+        base = f"http://127.0.0.1:{port}"
+        environment = {"AKQ_UI_STORAGE": url, "AKQ_UI_PORT": str(port)}
+        page = f"{base}/dashboard"
+        self._spawn("optuna-dashboard", page, page, [sys.executable, "-c", _OPTUNA], environment)
+
+    def _spawn(
+        self, name: str, url: str, health: str, command: list[str], environment: dict[str, str]
+    ) -> None:
+        # The file has no name and goes away with the processes that have it open.
+        output = tempfile.TemporaryFile(prefix="akq-ui-")  # noqa: SIM115 - closed by stop()
+        process = subprocess.Popen(  # noqa: S603 - the command is made here
+            command,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is for this process, which then ends the servers in order.
+            start_new_session=True,
+        )
+        self._servers.append(_Server(name, url, health, process, output))
+
+    def _sweep_lines(self, uri: str, announce: Callable[[str], None]) -> list[str]:
+        base = without_user(uri) if is_http(uri) else self._servers[0].url
+        try:
+            sweeps = find_sweeps(uri)
+        except TrackerError as error:
+            announce(str(error))
+            return []
+        if is_http(uri):
+            return [f"{sweep.study}: {sweep_links(sweep.links)[0]}" for sweep in sweeps]
+        return [
+            f"{sweep.study}: {run_url(base, sweep.links.experiment_id, sweep.links.run_id)}"
+            for sweep in sweeps
+        ]
+
+
+def _await_answer(server: _Server) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    opener: Any = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    pause = threading.Event()
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise TrackerError(f"{server.name} did not start: {server.tail()}")
+        try:
+            with opener.open(server.health, timeout=2.0) as response:
+                if response.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        pause.wait(0.2)
+    raise TrackerError(f"{server.name} does not answer after {_START_TIMEOUT_S:.0f} s: {server.tail()}")
+
+
+def _free_port(wanted: int) -> int:
+    """Return the wanted port of this machine if it is free, otherwise one that is."""
+    for port in (wanted, 0):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise TrackerError("no port of this machine is free")
+
+
+def _end(server: _Server, deadline: float) -> None:
+    """Wait until the deadline for a server that was told to stop; make sure that nothing of it is left."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.process.wait(max(0.1, deadline - time.monotonic()))
+    # Also when the parent has gone: its workers share its group.
+    _signal(server.process, signal.SIGKILL)
+    server.process.wait()
+    server.output.close()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

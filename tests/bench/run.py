@@ -1,0 +1,228 @@
+"""Times the engine and the record, beside a plain NumPy reference in the same process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from akq_dist import _core
+from akq_dist.strategy import Strategy
+from akq_dist.strategy.factory import make_factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RULES = {
+    "enter": "cross_above(sma(close, fast), sma(close, slow))",
+    "exit": "cross_below(sma(close, fast), sma(close, slow))",
+    "size": {"kind": "qty", "value": "100"},
+}
+COMMISSION = 0.0003
+
+
+def table_of(n_assets: int, n_rows: int, bars_a_day: int) -> pa.Table:
+    """Random walks in the layout of a panel."""
+    rng = np.random.default_rng(7)
+    shape = (n_assets, n_rows)
+    close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.002, shape), axis=1))
+    opening = np.concatenate([np.full((n_assets, 1), 100.0), close[:, :-1]], axis=1)
+    steps = np.tile(np.arange(n_rows), n_assets)
+    columns: dict[str, Any] = {
+        "ts": pa.array(steps.astype("i8") * 60_000_000_000).cast(pa.timestamp("ns", "UTC")),
+        "date": pa.array((steps // bars_a_day).astype("i4")).cast(pa.date32()),
+        "open": opening.ravel(),
+        "high": (np.maximum(opening, close) * 1.001).ravel(),
+        "low": (np.minimum(opening, close) * 0.999).ravel(),
+        "close": close.ravel(),
+    }
+    metadata = {
+        "akq.symbols": json.dumps([f"S{ix:04}" for ix in range(n_assets)]),
+        "akq.offsets": json.dumps([ix * n_rows for ix in range(n_assets + 1)]),
+        "akq.digest": "bench",
+    }
+    return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def median_s(work: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """Median wall and CPU seconds of some repeats, after one that is not counted."""
+    work()
+    walls, cpus = [], []
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return statistics.median(walls), statistics.median(cpus)
+
+
+def numpy_cross(opening: Any, close: Any, fast: int, slow: int) -> tuple[float, int]:
+    """Final equity and closed trades of the same strategy, as a vectorised NumPy script would do it."""
+
+    def sma(n: int) -> Any:
+        total = np.cumsum(close)
+        out = np.full(len(close), np.nan)
+        out[n - 1 :] = (total[n - 1 :] - np.concatenate([[0.0], total[:-n]])) / n
+        return out
+
+    above = sma(fast) > sma(slow)
+    defined = np.arange(len(close)) >= slow
+    up = np.flatnonzero(above[1:] & ~above[:-1] & defined[1:]) + 1
+    down = np.flatnonzero(~above[1:] & above[:-1] & defined[1:]) + 1
+    if len(up) and len(down):
+        down = down[down > up[0]]
+    up, down = up[up < len(close) - 1], down[down < len(close) - 1]
+    bought = opening[up + 1] * 100 * (1 + COMMISSION)
+    sold = opening[down + 1] * 100 * (1 - COMMISSION)
+    held = 100 * close[-1] if len(up) > len(down) else 0.0
+    return float(1e6 - bought.sum() + sold.sum() + held), len(down)
+
+
+def rules_plan(outputs: list[list[str | None]]) -> _core.Plan:
+    spec = {
+        "strategy": {"rules": RULES},
+        "params": ["fast", "slow"],
+        "market": {"commission": {"rate": COMMISSION}},
+        "outputs": outputs,
+    }
+    return _core.Plan(json.dumps(spec))
+
+
+def bench_rules(name: str, table: pa.Table, n_pairs: int, threads: int, repeats: int) -> tuple[str, ...]:
+    panel = _core.Panel.from_arrow(table)
+    plan = rules_plan([["final_equity", "mean"], ["n_trades", "sum"], ["sharpe", "median"]])
+    rng = np.random.default_rng(1)
+    rows = np.column_stack([rng.integers(2, 50, n_pairs), rng.integers(51, 200, n_pairs)]).astype(float)
+    wall, cpu = median_s(lambda: plan.run_batch(panel, rows, threads=threads), repeats)
+    first, end = panel.rows(0)
+    opening = table["open"].to_numpy()[first:end]
+    close = table["close"].to_numpy()[first:end]
+    fast, slow = int(rows[0, 0]), int(rows[0, 1])
+    reference, _ = median_s(lambda: numpy_cross(opening, close, fast, slow), repeats)
+    single = plan.run_one(panel, rows[0].tolist(), assets=[0], details=False)
+    expected, n_trades = numpy_cross(opening, close, fast, slow)
+    assert abs(single.values[0] - expected) < 1e-6 * expected, (single.values, expected)
+    assert single.values[1] == n_trades, (single.values, n_trades)
+    n_backtests = n_pairs * panel.n_assets
+    ratio = reference / (end - first) / (wall / (n_pairs * panel.n_rows))
+    return (
+        name,
+        str(threads),
+        f"{n_pairs * panel.n_rows / wall / 1e6:,.1f} M bars/s",
+        f"{n_backtests / wall:,.0f} backtests/s",
+        f"{cpu:.2f} s",
+        f"{ratio:.2f} x NumPy (which computes no metric)",
+    )
+
+
+class Idle(Strategy):
+    """Does nothing at every bar."""
+
+    def on_bar(self, bar: _core.Bar) -> None:
+        pass
+
+
+class Reader(Strategy):
+    """Reads a window and trades on it."""
+
+    def on_bar(self, bar: _core.Bar) -> None:
+        close = self.history("close", 20)
+        if len(close) < 20:
+            return
+        held = self.position()
+        if held == 0.0 and close[-1] > close[0] * 1.01:
+            self.buy(100)
+        elif held > 0.0 and close[-1] < close[0]:
+            self.close()
+
+
+def bench_callbacks(name: str, strategy: type[Strategy], table: pa.Table, repeats: int) -> tuple[str, ...]:
+    panel = _core.Panel.from_arrow(table)
+    plan = _core.Plan(json.dumps({"strategy": {"callback": True}, "outputs": [["n_fills", None]]}))
+    factory = make_factory(strategy, {}, table, 0)
+    wall, cpu = median_s(lambda: plan.run_one(panel, [], strategy=factory, details=False), repeats)
+
+    def plain() -> None:
+        """The cost of calling Python at all."""
+        call = Idle().on_bar
+        for _ in range(panel.n_rows):
+            call(None)  # type: ignore[arg-type]
+
+    reference, _ = median_s(plain, repeats)
+    return (
+        name,
+        "1",
+        f"{panel.n_rows / wall / 1e6:,.2f} M bars/s",
+        f"{1 / wall:,.1f} backtests/s",
+        f"{cpu:.2f} s",
+        f"{reference / wall:.2f} x a plain Python loop of calls",
+    )
+
+
+def bench_record(n_trials: int) -> tuple[str, ...]:
+    """One sweep on the embedded data with everything recorded, then read back."""
+    import akq_dist as akq
+    from akq_dist.search.storage import load_optuna_study
+
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path.cwd()
+        os.chdir(folder)
+        try:
+            started, cpu = time.perf_counter(), time.process_time()
+            study = akq.sweep(
+                {
+                    "name": "bench",
+                    "strategy": {"rules": {"enter": "close > sma(close, n)", "exit": "close < sma(close, n)"}},
+                    "data": {"source": "embedded", "name": "sp500"},
+                    "space": {"n": {"int": [2, 5_000]}},
+                    "objective": {"metric": "sharpe", "direction": "maximize"},
+                    "search": {"sampler": "random", "trials": n_trials, "seed": 1},
+                    "run": {"executor": "serial"},
+                    "track": {"artifacts": "none"},
+                }
+            )
+            study.run()
+            wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+            recorded = len(load_optuna_study(study.spec.storage.optuna, "bench").trials)
+            assert recorded == n_trials, recorded
+        finally:
+            os.chdir(here)
+    rate = n_trials / wall
+    return ("record, end to end", "2", f"{rate:,.1f} trials/s", "", f"{cpu:.2f} s", "ledger + Optuna SQLite + MLflow SQLite")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller work, fewer repeats")
+    quick = parser.parse_args().quick
+    repeats = 3 if quick else 5
+    scale = 10 if quick else 1
+    long_table = table_of(1, 1_000_000 // scale, 390)
+    daily_table = table_of(1, 2_520, 1)
+    wide_table = table_of(500 // scale, 1_260, 1)
+    rows = [
+        bench_rules("W1 rules, one long asset", long_table, 1, 1, repeats),
+        bench_rules("W2 rules, 1,000 pairs", daily_table, 1_000 // scale, 1, repeats),
+        bench_rules("W2 rules, 1,000 pairs", daily_table, 1_000 // scale, 2, repeats),
+        bench_rules("W3 rules, 500 assets x 100 pairs", wide_table, 100 // scale, 1, repeats),
+        bench_rules("W3 rules, 500 assets x 100 pairs", wide_table, 100 // scale, 2, repeats),
+        bench_callbacks("W4 Python on_bar, idle", Idle, long_table, repeats),
+        bench_callbacks("W4 Python on_bar, reads and trades", Reader, long_table, repeats),
+        bench_record(100 if quick else 400),
+    ]
+    head = ("work", "threads", "rate", "", "CPU", "beside it")
+    widths = [max(len(row[ix]) for row in [head, *rows]) for ix in range(len(head))]
+    for row in [head, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+if __name__ == "__main__":
+    main()

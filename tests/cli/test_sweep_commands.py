@@ -1,0 +1,141 @@
+"""`akq sweep`, `akq study`, `akq replay` and `akq backtest` on a small sweep, from the outside."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Akq, Start
+
+KEYS = {
+    "study", "optuna", "mlflow", "trials", "best", "executor", "workers", "wall_s", "trials_per_s",
+    "bars_per_s",
+    "data_digest", "result_hash",
+}  # fmt: skip
+
+
+def test_a_sweep_runs_resumes_and_starts_anew(akq: Akq) -> None:
+    first = akq("sweep", "run", "small.yaml", "--json")
+    assert first.returncode == 0, first.stderr
+    facts = json.loads(first.stdout)
+    assert set(facts) == KEYS
+    assert facts["trials"] | {"cached": 0} == {
+        "complete": 40, "failed": 0, "pruned": 0, "cached": 0, "total": 40,
+    }  # fmt: skip
+    assert facts["best"]["params"]["fast"] < facts["best"]["params"]["slow"]
+    assert (facts["executor"], facts["mlflow"], facts["optuna"]) == ("serial", None, None)
+
+    again = json.loads(akq("sweep", "run", "small.yaml", "--json").stdout)
+    assert again["result_hash"] == facts["result_hash"]
+    assert again["executor"] is None
+
+    more = json.loads(akq("sweep", "resume", "small", "--set", "search.trials=60", "--json").stdout)
+    assert more["trials"]["complete"] == 60
+
+    new = json.loads(akq("sweep", "run", "small.yaml", "--new", "--json").stdout)
+    assert new["study"] != facts["study"]
+    assert new["result_hash"] == facts["result_hash"]
+
+    changed = akq("sweep", "run", "small.yaml", "--set", "market.cash=5", "--json")
+    assert changed.returncode == 2
+    assert "market.cash" in changed.stderr
+
+
+def test_the_screen_shows_the_best_and_what_to_do_next(akq: Akq) -> None:
+    shown = akq("sweep", "run", "small.yaml")
+    assert shown.returncode == 0, shown.stderr
+    assert "sharpe.mean" in shown.stdout
+    assert len(shown.stdout.split()) > 20
+    assert "executor: serial" in shown.stderr
+    assert "akq ui small" in shown.stderr
+    assert "\x1b" not in shown.stdout + shown.stderr
+    quick = akq("sweep", "status", "small.yaml", "--json")
+    assert json.loads(quick.stdout)["trials"]["complete"] == 40
+
+
+def test_studies_are_listed_shown_and_ranked(akq: Akq) -> None:
+    facts = json.loads(akq("sweep", "run", "small.yaml", "--json").stdout)
+    listed = json.loads(akq("study", "list", "--json").stdout)["studies"]
+    assert [study["study"] for study in listed] == ["small"]
+    held = json.loads(akq("study", "show", "small", "--json").stdout)
+    assert held["result_hash"] == facts["result_hash"]
+    assert held["best"][0]["number"] == facts["best"]["number"]
+    best = json.loads(akq("study", "best", "small", "-n", "5", "--json").stdout)["best"]
+    values = [trial["values"][0] for trial in best]
+    assert len(best) == 5
+    assert values == sorted(values, reverse=True)
+    assert values[0] == facts["best"]["values"][0]
+    assert akq("study", "best", "small", "-n", "3").stdout.count("\n") >= 5
+    missing = akq("study", "show", "smal")
+    assert missing.returncode == 2
+    assert "did you mean 'small'" in missing.stderr
+
+
+def test_a_trial_replays_bit_for_bit_and_equals_its_backtest(akq: Akq, folder: Path) -> None:
+    best = json.loads(akq("sweep", "run", "small.yaml", "--json").stdout)["best"]
+    report = json.loads(akq("replay", "small", str(best["number"]), "--json").stdout)
+    assert report["same"] is True
+    params = [part for name, value in best["params"].items() for part in ("--param", f"{name}={value}")]
+    alone = akq("backtest", "small.yaml", *params, "--out", "one", "--json")
+    facts = json.loads(alone.stdout)
+    assert facts["result_hash"] == report["hash"]
+    assert facts["metrics"]["sharpe.mean"] == best["values"][0]
+    assert pl.read_parquet(folder / "one" / "equity.parquet").height == 780
+    assert "sharpe.mean" in akq("backtest", "small.yaml", *params).stdout
+    assert "identical, bit for bit" in akq("replay", "small", str(best["number"])).stdout
+
+
+def test_too_many_failed_trials_are_exit_code_4(akq: Akq) -> None:
+    stopped = akq("sweep", "run", "shaky.yaml", "--set", "run.batch=10", "--json")
+    assert stopped.returncode == 4, stopped.stderr
+    assert 0 < json.loads(stopped.stdout)["trials"]["failed"] < 50
+    assert "stopped:" in stopped.stderr
+    tolerated = akq("sweep", "run", "shaky.yaml", "--new", "--set", "run.max_failures=60%")
+    assert tolerated.returncode == 0, tolerated.stderr
+    assert "50 failed" in tolerated.stderr
+    assert "ValueError: n is 2" in tolerated.stderr
+
+
+def test_an_estimate_runs_nothing(akq: Akq, folder: Path) -> None:
+    facts = json.loads(akq("sweep", "estimate", "small.yaml", "--json").stdout)
+    assert facts["trials"] == 40
+    assert facts["trials_per_s"] > 0
+    assert "time here" in akq("sweep", "estimate", "small.yaml").stdout
+    assert not (folder / "akq").exists()
+
+
+def test_an_interrupted_sweep_leaves_a_resumable_study(akq: Akq, akq_process: Start, folder: Path) -> None:
+    (folder / "slow.py").write_text(
+        "from akq_dist import Param, Strategy\n\n\n"
+        "class Slow(Strategy):\n    n: int = Param(1)\n\n"
+        "    def on_bar(self, bar):\n"
+        "        sum(range(2_000))\n        if bar.index == self.n:\n            self.buy(1)\n"
+    )
+    spec = ("slow.yaml", "--set", "run.batch=1", "--json")
+    text = (
+        (folder / "shaky.yaml").read_text().replace("shaky.py:Shaky", "slow.py:Slow").replace("shaky", "slow")
+    )
+    (folder / "slow.yaml").write_text(text)
+    process = akq_process("sweep", "run", *spec)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("0/100"):
+            break
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "go on with: akq sweep run slow.yaml" in errors
+    done = json.loads(output)["trials"]
+    assert done["failed"] == 0
+    assert done["complete"] < 100
+    rest = json.loads(akq("sweep", "run", *spec).stdout)
+    assert rest["trials"]["complete"] == 100
+    (folder / "akq").rename(folder / "before")
+    whole = json.loads(akq("sweep", "run", *spec).stdout)
+    assert whole["result_hash"] == rest["result_hash"]

@@ -1,0 +1,69 @@
+"""The grid in this process finds what a sweep over the same grid finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+import akq_dist
+from akq_dist.errors import AkqUsageError
+from akq_dist.optimize import optimize
+from akq_dist.sweep import sweep
+
+from .test_sweep_end_to_end import SPEC, STRATEGY, write_bars
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_bars(tmp_path / "bars.parquet")
+    (tmp_path / "hold.py").write_text(STRATEGY)
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SPEC))
+    return tmp_path
+
+
+def test_a_grid_equals_the_sweep_over_it_and_writes_nothing() -> None:
+    seen: list[int] = []
+    found = optimize("sweep.yaml", constraints=["sum(n_trades) >= 3"], on_progress=lambda done, _: seen.append(done))
+    assert not Path("akq").exists()
+    assert seen[-1] == found.frame.height
+    handle = sweep("sweep.yaml", constraints=["sum(n_trades) >= 3"], search={"sampler": "grid"}).run()
+    rows = handle.results()
+    both = rows.join(found.frame, on=["params_fast", "params_slow"])
+    assert both.height == rows.height == found.frame.height
+    assert (both["hash"] == both["hash_right"]).all()
+    best = handle.best
+    assert best is not None
+    assert (found.best, found.values) == (dict(best.params), best.values)
+    handle.close()
+    feasible = found.frame.filter(pl.col("feasible"))["value"]
+    assert feasible.is_sorted(descending=True)
+
+
+def test_other_samplers_need_a_number() -> None:
+    assert optimize("sweep.yaml", sampler="qmc", trials=16).frame.height == 16
+    with pytest.raises(AkqUsageError, match="give a number of trials"):
+        optimize("sweep.yaml", sampler="random")
+    with pytest.raises(AkqUsageError, match="learns from results"):
+        optimize("sweep.yaml", sampler="tpe", trials=5)
+    with pytest.raises(AkqUsageError, match="are too many to keep"):
+        optimize("sweep.yaml", sampler="random", trials=10**7)
+
+
+def test_a_point_that_fails_is_a_row_with_its_reason() -> None:
+    found = optimize(
+        "sweep.yaml", strategy="hold.py:Hold", space={"days": {"int": [3, 9]}}, where=[], objective="total_return"
+    )
+    failed = found.frame.filter(pl.col("state") == "fail")
+    assert failed["params_days"].to_list() == [7]
+    assert "ValueError: seven" in failed["reason"][0]
+    assert found.n_failed == 1
+    assert found.best is not None
+
+
+def test_the_names_of_the_package_can_be_called_after_their_modules_were_imported() -> None:
+    assert akq_dist.sweep("sweep.yaml").spec.name == "cross"
+    assert callable(akq_dist.optimize)
