@@ -197,7 +197,11 @@ class StrategyContext:
     def equity(self) -> float:
         """At the last mark: after the fills of this bar, at its close."""
     @property
-    def symbols(self) -> list[str]: ...
+    def symbols(self) -> list[str]:
+        """Of the panel, in panel order: an asset is a position in this list."""
+    @property
+    def universe(self) -> list[int]:
+        """Assets of this account, ascending; others have no bar and no position here."""
     def bar(self, asset: int) -> Bar | None:
         """The bar of an asset at this step, None where it has none."""
     def last_index(self, asset: int) -> int:

@@ -1,9 +1,9 @@
 """A grid in this process: no Optuna, no ledger, no files. For a quick look before a sweep.
 
-    import akq_dist as akq
+import akq_dist as akq
 
-    found = akq.optimize("sweeps/quickstart.yaml")
-    found.best, found.frame.head()
+found = akq.optimize("sweeps/quickstart.yaml")
+found.best, found.frame.head()
 """
 
 from __future__ import annotations
@@ -69,15 +69,18 @@ def optimize(
 ) -> OptimizeResult:
     """Try every point of a space in this process and return all of them, best first.
 
-    `spec`, `strategy`, `data`, `overrides` and sections by name are those of `sweep`; what a sweep file says about
-    search, run, track and storage is not used. `sampler` may be random or qmc, with a number of `trials`.
+    `spec`, `strategy`, `data`, `overrides` and sections by name are those of `sweep`; what a sweep file says
+    about search, run, track and storage is not used. `sampler` may be random or qmc, with a number of
+    `trials`.
     `on_progress` hears (done, total). With several objectives the first one sorts.
 
     Raises AkqUsageError for a request that makes no sense; a point that fails is a row with its reason.
     """
     # Refuses an unknown name, with the nearest known one.
     if isinstance(find_sampler(sampler), ModelSampler):
-        raise AkqUsageError(f"sampler: {sampler!r} learns from results, which a sweep does; use grid, random or qmc.")
+        raise AkqUsageError(
+            f"sampler: {sampler!r} learns from results, which a sweep does; use grid, random or qmc."
+        )
     if sampler != "grid" and trials is None:
         raise AkqUsageError(f"trials: {sampler} has no end of its own; give a number of trials.")
     count = "null" if trials is None else str(trials)
@@ -86,7 +89,9 @@ def optimize(
     prepared = prepare(request)
     total = prepared.total(sampler)
     if total is not None and total > LARGEST:
-        raise AkqUsageError(f"space: {total:,} points are too many to keep; use larger steps, or run a sweep.")
+        raise AkqUsageError(
+            f"space: {total:,} points are too many to keep; use larger steps, or run a sweep."
+        )
     executor = SerialExecutor(prepared.spec.run.threads)
     executor.start(prepared.job(executor.n_threads), prepared.data.table)
     try:
@@ -121,7 +126,9 @@ def _collect(
         blocks.append((block, verdict, [text or "" for text in result.table.column("hash").to_pylist()]))
         done += len(block)
         if done > LARGEST:
-            raise AkqUsageError(f"space: more than {LARGEST:,} points are too many to keep; use larger steps, or run a sweep.")
+            raise AkqUsageError(
+                f"space: more than {LARGEST:,} points are too many to keep; use larger steps, or run a sweep."
+            )
         sizer.observe(len(block), result.wall_s)
         if on_progress is not None:
             on_progress(done, total)
@@ -135,7 +142,8 @@ def _result(
 
     params = [prepared.space.decode(point) for points, _, _ in blocks for point in points]
     columns: dict[str, Any] = {
-        f"params_{name}": pl.Series([row[name] for row in params], strict=False) for name in prepared.space.names
+        f"params_{name}": pl.Series([row[name] for row in params], strict=False)
+        for name in prepared.space.names
     }
     states = [state for _, verdict, _ in blocks for state in verdict.states]
     values = np.concatenate([verdict.values for _, verdict, _ in blocks])
@@ -147,7 +155,9 @@ def _result(
         columns["value" if values.shape[1] == 1 else f"values_{ix}"] = pl.Series(values[:, ix]).fill_nan(None)
     for ix, name in enumerate(prepared.outputs):
         columns[name] = pl.Series(metrics[:, ix]).fill_nan(None)
-    columns["reason"] = pl.Series([text for _, verdict, _ in blocks for text in verdict.reasons], dtype=pl.String)
+    columns["reason"] = pl.Series(
+        [text for _, verdict, _ in blocks for text in verdict.reasons], dtype=pl.String
+    )
     columns["hash"] = pl.Series([text for _, _, hashes in blocks for text in hashes], dtype=pl.String)
     signed = values[:, 0] * prepared.judge.objectives[0].sign
     # NaN sorts last; of equal values the first point of the grid comes first.
@@ -164,7 +174,7 @@ def _result(
 
 
 class _CallableModule(types.ModuleType):
-    """Makes `akq_dist.optimize(...)` work whether the name stands for the function or, once imported, for this module."""
+    """Makes `akq_dist.optimize(...)` work also where the name stands for this module."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> OptimizeResult:
         return optimize(*args, **kwargs)

@@ -58,8 +58,8 @@ def sweep(
     - `name`, `space`, `search`, `objective`, ...: sections of a sweep file by name;
     - `overrides`: texts such as `search.trials=100`.
 
-    A study of the same name is resumed; `new` starts another beside it. `accept_build` goes on with a study of
-    another engine build. Raises AkqUsageError for a request that makes no sense.
+    A study of the same name is resumed; `new` starts another beside it. `accept_build` goes on with a study
+    of another engine build. Raises AkqUsageError for a request that makes no sense.
     """
     request = read_request(spec, strategy=strategy, data=data, overrides=overrides, settings=settings)
     options = SessionOptions(new=new, accept_build=accept_build)
@@ -167,7 +167,7 @@ class Sweep:
 
     @property
     def exit_code(self) -> int:
-        """Exit code of a command that ran the study: 0, 4 for too many failed trials, 130 when interrupted."""
+        """Exit code of a command: 0, 4 for too many failed trials, 130 when interrupted."""
         return {"failed": 4, "cancelled": 130}.get(self.state, 0)
 
     @property
@@ -186,7 +186,7 @@ class Sweep:
         return self._store().study.name
 
     def results(self) -> pl.DataFrame:
-        """Return one row a trial: number, state, values, parameters as `params_x`, metrics, reason, hash, timings."""
+        """Return one row a trial: number, state, values, `params_x`, metrics, reason, hash, timings."""
         import polars as pl
 
         frame = pl.from_arrow(self._store().results())
@@ -195,7 +195,10 @@ class Sweep:
 
     @property
     def best(self) -> TrialRecord | None:
-        """The best trial that meets the constraints, None while there is none. With several objectives see `pareto`."""
+        """The best trial that meets the constraints, None while there is none.
+
+        With several objectives see `pareto`.
+        """
         records = self.pareto
         if len(self._store().study.objectives) > 1:
             raise AkqUsageError(
@@ -205,7 +208,10 @@ class Sweep:
 
     @property
     def pareto(self) -> list[TrialRecord]:
-        """Every feasible trial that no other dominates, in number order; with one objective the best one alone."""
+        """Every feasible trial that no other dominates, in number order.
+
+        With one objective the best one alone.
+        """
         if self._result is not None:
             return best_trials(self._result.prepared.judge, self._result.store)
         return best_of(self._store())
@@ -324,7 +330,8 @@ def replay(
 ) -> ReplayReport:
     """Run a recorded trial again and compare it bit for bit; `artifacts` is a folder for its tables.
 
-    Raises AkqStudyError when there is no such trial, or when data or strategy are no longer those of the study.
+    Raises AkqStudyError when there is no such trial, or when data or strategy are no longer those of the
+    study.
     """
     from akq_dist.search.replay import replay_trial
 
@@ -339,7 +346,10 @@ def sync(
     overrides: Sequence[str] = (),
     on_progress: Callable[[str, int], None] | None = None,
 ) -> list[str]:
-    """Copy a study from the ledger to Optuna's storage and to MLflow; return what went wrong. Harmless to repeat."""
+    """Copy a study from the ledger to Optuna's storage and to MLflow; return what went wrong.
+
+    Harmless to repeat.
+    """
     from akq_dist.record.lock import StudyLock
     from akq_dist.search.prepare import prepare
     from akq_dist.search.session import sync_views
@@ -388,8 +398,8 @@ def _recorded_request(name: str, path: Path, overrides: Sequence[str]) -> Reques
         given = any(text.replace(" ", "").startswith(f"{section}.{key}=") for text in overrides)
         if isinstance(url, str) and "***" in url and not given:
             raise AkqStudyError(
-                f"study '{name}' has a password in {section}.{key}, which the ledger does not keep; name the sweep file "
-                f"instead, or pass --set {section}.{key}=..."
+                f"study '{name}' has a password in {section}.{key}, which the ledger does not keep; "
+                f"name the sweep file instead, or pass --set {section}.{key}=..."
             )
     if spec.get("data", {}).get("source") == "frame":
         raise AkqStudyError(
@@ -405,7 +415,7 @@ def _is_file(target: str | Path) -> bool:
 
 
 class _CallableModule(types.ModuleType):
-    """Makes `akq_dist.sweep(...)` work whether the name stands for the function or, once imported, for this module."""
+    """Makes `akq_dist.sweep(...)` work also where the name stands for this module, once it is imported."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Sweep:
         return sweep(*args, **kwargs)

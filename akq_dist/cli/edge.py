@@ -69,10 +69,6 @@ def _explain(error: Exception, debug: bool) -> int:
     if isinstance(error, AkqError):
         _say(f"error: {error}")
         return error.exit_code
-    code = _engine_code(error)
-    if code is not None:
-        _say(f"error: {error}")
-        return code
     # A strategy written in Python passes its own exceptions through, with the frames that say where.
     own = _strategy_frames(error)
     if own:
@@ -81,14 +77,6 @@ def _explain(error: Exception, debug: bool) -> int:
     hint = "This is a fault of akq_dist; run again with --debug for the traceback."
     _say(f"error: {type(error).__name__}: {error}\n{hint}")
     return FAULT
-
-
-def _engine_code(error: Exception) -> int | None:
-    """Exit code of an error of the engine, whose classes are not ours."""
-    core = sys.modules.get("akq_dist._core")
-    if core is None or not isinstance(error, core.EngineError):
-        return None
-    return DATA if isinstance(error, core.PanelError) else USAGE
 
 
 def _strategy_frames(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Arrow columns to and from NumPy by their buffers: nothing is copied twice, and pandas is never imported for it."""
+"""Arrow columns to and from NumPy by their buffers, without importing pandas."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def text_column(values: Sequence[str | None]) -> pa.Array:
 def floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     """Return a float64 column as NumPy; null becomes NaN."""
     if column.null_count:
-        return np.array([np.nan if value is None else value for value in column.to_pylist()], dtype=np.float64)
+        return np.array(
+            [np.nan if value is None else value for value in column.to_pylist()], dtype=np.float64
+        )
     parts = [np.from_dlpack(chunk) for chunk in column.chunks if len(chunk)]
     return np.concatenate(parts) if parts else np.empty(0)
 

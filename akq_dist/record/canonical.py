@@ -23,7 +23,8 @@ def digest(value: Any) -> str:
 def derive_seed(seed: int, params: Mapping[str, Any] | str) -> int:
     """Return the seed that a strategy sees: 63 bits from the seed of the sweep and the parameters alone.
 
-    Neither the number of the trial nor the worker enters, so a replay, a repeat and a resumed sweep see the same one.
+    Neither the number of the trial nor the worker enters, so a replay, a repeat and a resumed sweep see the
+    same one.
     """
     text = params if isinstance(params, str) else canonical_json(dict(params))
     raw = hashlib.sha256(f"{seed}\n{text}".encode()).digest()

@@ -1,4 +1,4 @@
-"""What identifies a study and a trial: content hashes, the cache key, and what differs when a resume is refused."""
+"""What identifies a study and a trial: content hashes, the cache key, and the differences of a resume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 KEY_VERSION: Final = 1
-"""Raised when the meaning of a key or of a stored metrics row changes, so that old results no longer answer."""
+"""Raised when the meaning of a key or of a stored metrics row changes, so that old results no longer answer.
+"""
 
 _SEARCH_LIMITS: Final = ("trials", "timeout")
 """Settings of a search that may change on a resume: they say how much, not what."""
@@ -31,9 +32,10 @@ def study_identity(
     build: str,
     versions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return everything that the results of a study depend on, as plain nested data that a person can compare.
+    """Return everything that the results of a study depend on, as data that a person can compare.
 
-    `spec` is the sweep file as resolved. Where a trial runs, what is tracked and how many trials there are is no part.
+    `spec` is the sweep file as resolved. Where a trial runs, what is tracked and how many trials there are is
+    no part.
     """
     search = {
         name: value for name, value in dict(spec.get("search") or {}).items() if name not in _SEARCH_LIMITS
@@ -110,10 +112,10 @@ def diff(held: Any, now: Any, place: str = "") -> list[str]:
 class KeyMaker:
     """Makes the keys of a study's trials: equal keys, equal results.
 
-    The key covers the strategy's content, all parameter values whether searched or fixed, the data digest, market,
-    costs, window and outputs (all in the plan), the engine build, and for Python strategies the seed and the versions
-    of what they may call. It leaves out the name of the study and the space, so another sweep over the same points
-    is answered from the ledger.
+    The key covers the strategy's content, all parameter values whether searched or fixed, the data digest,
+    market, costs, window and outputs (all in the plan), the engine build, and for Python strategies the seed
+    and the versions of what they may call. It leaves out the name of the study and the space, so another
+    sweep over the same points is answered from the ledger.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class KeyMaker:
 
 
 def library_versions(*, python_strategy: bool) -> dict[str, str]:
-    """Return the versions that results depend on beside the engine: none for rules, which the engine runs alone."""
+    """Return the versions that results depend on beside the engine; none for rules, which it runs alone."""
     if not python_strategy:
         return {}
     from importlib.metadata import version

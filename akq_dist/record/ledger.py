@@ -51,7 +51,8 @@ class StudyRecord:
 class Ledger:
     """Opens the file, makes and finds studies. Safe to use from several threads: each has its own connection.
 
-    A committed batch survives the death of the process and the loss of power: write-ahead log, synced at each commit.
+    A committed batch survives the death of the process and the loss of power: write-ahead log, synced at each
+    commit.
     """
 
     def __init__(self, path: Path | str, *, must_exist: bool = False) -> None:
@@ -104,7 +105,7 @@ class Ledger:
             budget,
         )
         marks = ",".join("?" * len(row))
-        columns = "id, name, series, created_ms, base_dir, spec, identity, params, outputs, objectives, seed, source, budget"
+        columns = _STUDY_COLUMNS.removeprefix("sid, ")
         try:
             with self.transaction() as connection:
                 connection.execute(f"INSERT INTO study ({columns}) VALUES ({marks})", row)
@@ -239,8 +240,8 @@ class Ledger:
             )
         if int(row[0]) > SCHEMA_VERSION:
             raise AkqStudyError(
-                f"ledger {self.path} has schema {row[0]}, this program reads up to {SCHEMA_VERSION}: it was written by a "
-                "newer version. Update akq_dist, or use another ledger."
+                f"ledger {self.path} has schema {row[0]}, this program reads up to {SCHEMA_VERSION}: "
+                "it was written by a newer version. Update akq_dist, or use another ledger."
             )
 
     def _one(self, where: str, values: tuple[Any, ...]) -> StudyRecord | None:
@@ -249,7 +250,10 @@ class Ledger:
         return None if row is None else _study(row)
 
 
-_STUDY_COLUMNS = "sid, id, name, series, created_ms, base_dir, spec, identity, params, outputs, objectives, seed, source, budget"
+_STUDY_COLUMNS = (
+    "sid, id, name, series, created_ms, base_dir, spec, identity, "
+    "params, outputs, objectives, seed, source, budget"
+)
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

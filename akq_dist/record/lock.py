@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class StudyLock:
     """Holds a study for one driver.
 
-    The kernel gives the lock back when the process ends, however it ends, so no lock is ever stale. The file stays:
-    deleting it would let two drivers hold locks on two files of the same name.
+    The kernel gives the lock back when the process ends, however it ends, so no lock is ever stale. The file
+    stays: deleting it would let two drivers hold locks on two files of the same name.
     """
 
     def __init__(self, ledger: Path, series: str) -> None:
@@ -28,7 +28,10 @@ class StudyLock:
         self._fd: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock at once. Raises AkqStudyError that names the owner and how long it has held the study."""
+        """Take the lock at once.
+
+        Raises AkqStudyError that names the owner and how long it has held the study.
+        """
         if self._fd is not None:
             return
         try:
@@ -49,7 +52,8 @@ class StudyLock:
         except OSError as error:
             os.close(fd)
             raise AkqStudyError(
-                f"{self.path}: this file system has no locks ({error.strerror}); put the ledger on a local disk."
+                f"{self.path}: this file system has no locks ({error.strerror}); "
+                "put the ledger on a local disk."
             ) from error
         owner_text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since_s": time.time()})
         os.ftruncate(fd, 0)

@@ -1,7 +1,7 @@
 """The seams of a sweep: what an executor runs and what a tracker records.
 
-One process, the driver, calls all of these from one thread. Messages are small frozen values; a batch crosses as one
-matrix each way.
+One process, the driver, calls all of these from one thread. Messages are small frozen values; a batch crosses
+as one matrix each way.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Batch:
 class BatchResult:
     """Trials on their way back, in the order of their batch.
 
-    `table` has the columns `number` (int64), `error` (utf8, null when the trial ran), `hash` (utf8), `n_bars` and
+    `table` has the columns `number` (int64), `error` (utf8, null when the trial ran), `hash` (utf8), `n_bars`
+    and
     `n_defined` (int64) and one float64 column an output of the plan.
     """
 
@@ -84,7 +85,10 @@ class TrialDetail:
 
 
 class Executor(Protocol):
-    """Runs batches somewhere. Not thread-safe; every submitted batch comes back exactly once, as result or as lost."""
+    """Runs batches somewhere.
+
+    Not thread-safe; every submitted batch comes back exactly once, as result or as lost.
+    """
 
     name: str
 
@@ -105,7 +109,7 @@ class Executor(Protocol):
         ...
 
     def collect(self, timeout_s: float) -> list[BatchResult | BatchLost]:
-        """What has come back, at least one item unless the timeout passes or nothing is in flight."""
+        """Return what has come back, at least one item unless the timeout passes or nothing is in flight."""
         ...
 
     def detail(self, batch: Batch) -> list[TrialDetail]:
@@ -176,8 +180,8 @@ class TrackerLinks:
 class Tracker(Protocol):
     """A view of the ledger in another tool, written by one thread.
 
-    Every call is idempotent: recording a trial twice changes nothing. A tracker that cannot reach its store raises
-    TrackerError; the caller keeps the records and tries again later.
+    Every call is idempotent: recording a trial twice changes nothing. A tracker that cannot reach its store
+    raises TrackerError; the caller keeps the records and tries again later.
     """
 
     def open(self, info: SweepInfo) -> TrackerLinks:

@@ -1,4 +1,7 @@
-"""Executors and trackers by name. What lives in an upper layer is registered as text and imported when it is wanted."""
+"""Executors and trackers by name.
+
+What lives in an upper layer is registered as text and imported when it is wanted.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ def register_tracker(name: str, target: str) -> None:
 
 
 def executor_class(name: str) -> Any:
-    """Return the class of an executor. Raises AkqUsageError for an unknown name, with the nearest known one."""
+    """Return the class of an executor.
+
+    Raises AkqUsageError for an unknown name, with the nearest known one.
+    """
     return _load("run.executor", _EXECUTORS, name)
 
 
@@ -61,6 +67,6 @@ def _load(place: str, table: dict[str, str], name: str) -> Any:
         package = (error.name or "").partition(".")[0]
         if package in _EXTRAS:
             raise MissingDependencyError(
-                f"{place}: '{name}' needs the package '{package}'; install it with: pip install 'akq-dist[{_EXTRAS[package]}]'."
+                f"{place}: '{name}' needs the package '{package}'; install it with: pip install {package}."
             ) from error
         raise

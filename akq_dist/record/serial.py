@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class SerialExecutor:
-    """Runs a batch when it is collected. Strategies cannot be stopped from outside: they share the caller's thread."""
+    """Runs a batch when it is collected.
+
+    Strategies cannot be stopped from outside: they share the caller's thread.
+    """
 
     name = "serial"
 
@@ -47,7 +50,8 @@ class SerialExecutor:
         self._ready()
         self._queue.append(batch)
 
-    def collect(self, timeout_s: float) -> list[BatchResult | BatchLost]:  # noqa: ARG002 - a batch in this thread has no time limit
+    # A batch in this thread has no time limit.
+    def collect(self, timeout_s: float) -> list[BatchResult | BatchLost]:  # noqa: ARG002
         if not self._queue:
             return []
         return [self._ready().run(self._queue.popleft())]

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def results_table(store: TrialStore) -> pa.Table:
-    """Return one row a trial in number order; an undefined metric or the value of a trial without one is null."""
+    """Return one row a trial in number order.
+
+    An undefined metric or the value of a trial without one is null.
+    """
     study = store.study
     tables = [
         _table(block, study.params, study.outputs, len(study.objectives))

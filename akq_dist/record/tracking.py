@@ -29,7 +29,10 @@ _SLICE_S = 0.25
 
 
 class Tracking:
-    """Keeps a tracker up to date from the ledger, in a thread of its own. What it cannot record stays in the ledger."""
+    """Keeps a tracker up to date from the ledger, in a thread of its own.
+
+    What it cannot record stays in the ledger.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,10 @@ class Tracking:
         n_trials: int | None,
         from_start: bool = False,
     ) -> None:
-        """`runs` is the setting `track.runs`; `from_start` looks at every trial again instead of at the new ones."""
+        """`runs` is the setting `track.runs`.
+
+        `from_start` looks at every trial again instead of at the new ones.
+        """
         module = tracker_module(name)
         self._store = store
         self._view = view_name(name, uri, experiment)
@@ -81,7 +87,10 @@ class Tracking:
     def catch_up(
         self, timeout_s: float, stop: Callable[[], bool], on_progress: Callable[[int], None] | None = None
     ) -> bool:
-        """Wait until everything is recorded; False when the store stays away, time is up or `stop` says so."""
+        """Wait until everything is recorded.
+
+        False when the store stays away, time is up or `stop` says so.
+        """
         deadline_s = time.monotonic() + timeout_s
         away_since_s: float | None = None
         while not self._background.drain(_SLICE_S):
@@ -145,7 +154,10 @@ class Tracking:
 
 
 def view_name(name: str, uri: str, experiment: str) -> str:
-    """Return the name of a tracker's view in the ledger; another store is another view. Holds no address in clear."""
+    """Return the name of a tracker's view in the ledger; another store is another view.
+
+    Holds no address in clear.
+    """
     return f"{VIEW}:{name}:{experiment}:{digest(uri)[:16]}"
 
 
@@ -155,6 +167,6 @@ def check_same(recorded: Sequence[TrialRecord], details: Sequence[TrialDetail]) 
     for detail in details:
         if by_number.get(detail.number) != detail.hash:
             raise AkqError(
-                f"trial {detail.number} gives another result when it is run again; the strategy depends on something "
-                "beside its parameters, its data and its seed."
+                f"trial {detail.number} gives another result when it is run again; the strategy depends on "
+                "something beside its parameters, its data and its seed."
             )

@@ -49,7 +49,10 @@ class AskBlock:
 
 @dataclass(frozen=True)
 class FinishBlock:
-    """Trials that ended. `values` and `metrics` hold NaN where undefined; `values` counts for complete trials only."""
+    """Trials that ended.
+
+    `values` and `metrics` hold NaN where undefined; `values` counts for complete trials only.
+    """
 
     numbers: NDArray[np.int64]
     states: Sequence[str]
@@ -100,7 +103,10 @@ class CachedResult:
 
 
 class TrialStore:
-    """Reads and writes the trials of one study. Every write is one transaction, and writing twice changes nothing."""
+    """Reads and writes the trials of one study.
+
+    Every write is one transaction, and writing twice changes nothing.
+    """
 
     def __init__(self, ledger: Ledger, study: StudyRecord, session: int | None = None) -> None:
         self.ledger = ledger
@@ -108,7 +114,7 @@ class TrialStore:
         self._session = session
 
     def ask(self, block: AskBlock, rejected: Sequence[tuple[int, int, NDArray[np.float64]]] = ()) -> None:
-        """Record trials before they run, and with them the points (group, position, point) that `where` refused."""
+        """Record trials before they run, and the points (group, position, point) that `where` refused."""
         sid = self.study.sid
         rows = (
             (sid, number, group, key, params, point.tobytes())
@@ -123,8 +129,8 @@ class TrialStore:
         )
         with self.ledger.transaction() as connection:
             connection.executemany(
-                "INSERT INTO trial (sid, number, grp, state, key, params, point) VALUES (?, ?, ?, 'asked', ?, ?, ?) "
-                "ON CONFLICT DO NOTHING",
+                "INSERT INTO trial (sid, number, grp, state, key, params, point) "
+                "VALUES (?, ?, ?, 'asked', ?, ?, ?) ON CONFLICT DO NOTHING",
                 rows,
             )
             connection.executemany(
@@ -160,8 +166,9 @@ class TrialStore:
         ]
         with self.ledger.transaction() as connection:
             cursor = connection.executemany(
-                'UPDATE trial SET state = ?, "values" = ?, metrics = ?, reason = ?, hash = ?, n_bars = ?, cached = ?, '
-                "started_ms = ?, ended_ms = ?, session = ? WHERE sid = ? AND number = ? AND state = 'asked'",
+                'UPDATE trial SET state = ?, "values" = ?, metrics = ?, reason = ?, hash = ?, n_bars = ?, '
+                "cached = ?, started_ms = ?, ended_ms = ?, session = ? "
+                "WHERE sid = ? AND number = ? AND state = 'asked'",
                 rows,
             )
             n_new = max(cursor.rowcount, 0)
@@ -177,7 +184,10 @@ class TrialStore:
         return int(row[0]), int(row[1])
 
     def counts(self) -> dict[str, int]:
-        """Return the number of trials: asked, complete, fail, pruned, and of these undefined, cached; and all bars."""
+        """Return the number of trials: asked, complete, fail, pruned, and of these undefined, cached.
+
+        And all bars.
+        """
         row = self._row(
             "SELECT count(*), total(state = 'asked'), total(state = 'complete'), total(state = 'fail'), "
             f"total(state = 'pruned'), total(reason = '{UNDEFINED}'), total(cached), total(n_bars) "
@@ -269,7 +279,8 @@ class TrialStore:
                 part = keys[start : start + 500]
                 marks = ",".join("?" * len(part))
                 rows = self.ledger.connection().execute(
-                    f"SELECT key, metrics, hash, n_bars FROM trial WHERE state = 'complete' AND key IN ({marks})",
+                    "SELECT key, metrics, hash, n_bars FROM trial "
+                    f"WHERE state = 'complete' AND key IN ({marks})",
                     part,
                 )
                 for key, metrics, text, n_bars in rows:
@@ -286,7 +297,8 @@ class TrialStore:
         state = hashlib.sha256()
         with self.ledger.errors():
             rows = self.ledger.connection().execute(
-                'SELECT number, params, state, "values", metrics, hash FROM trial WHERE sid = ? ORDER BY number',
+                'SELECT number, params, state, "values", metrics, hash FROM trial '
+                "WHERE sid = ? ORDER BY number",
                 (self.study.sid,),
             )
             for number, params, kind, values, metrics, text in rows:
@@ -298,7 +310,7 @@ class TrialStore:
         return state.hexdigest()
 
     def results(self) -> pa.Table:
-        """Return one row a trial: number, state, values, parameters (`params_x`), metrics, reason, hash, timings."""
+        """Return one row a trial: number, state, values, parameters (`params_x`), metrics, reason, timings."""
         from akq_dist.record.table import results_table
 
         return results_table(self)
@@ -360,7 +372,10 @@ def canonical_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ascontiguousarray(clean, dtype=np.float64)
 
 
-_TRIAL_COLUMNS = 'number, grp, state, key, params, point, "values", metrics, reason, hash, n_bars, cached, started_ms, ended_ms, session'
+_TRIAL_COLUMNS = (
+    'number, grp, state, key, params, point, "values", metrics, reason, hash, '
+    "n_bars, cached, started_ms, ended_ms, session"
+)
 
 
 def _block(rows: list[tuple[Any, ...]], n_params: int, n_values: int, n_metrics: int) -> TrialBlock:

@@ -29,15 +29,19 @@ ERROR_BYTES = 10_000
 
 
 class Worker:
-    """Runs batches of one sweep in this process. Not thread-safe; the engine uses the job's threads by itself."""
+    """Runs batches of one sweep in this process.
+
+    Not thread-safe; the engine uses the job's threads by itself.
+    """
 
     def __init__(self, job: Job, panel: pa.Table) -> None:
-        """Raises ExecutorError when the engine here is not the driver's, AkqStrategyError for a bad strategy."""
+        """Raise ExecutorError when the engine is not the driver's, AkqStrategyError for a bad strategy."""
         from akq_dist import _core
 
         if job.build != _core.BUILD:
             raise ExecutorError(
-                f"the engine here is {_core.BUILD}, the driver's is {job.build}; install the same akq_dist on every node."
+                f"the engine here is {_core.BUILD}, the driver's is {job.build}; "
+                "install the same akq_dist on every node."
             )
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._job = job
@@ -51,7 +55,10 @@ class Worker:
         return self._plan.outputs
 
     def run(self, batch: Batch) -> BatchResult:
-        """Run a batch. A trial that fails is a row with an error; only Ctrl-C and faults of ours come out as exceptions."""
+        """Run a batch.
+
+        A trial that fails is a row with an error; only Ctrl-C and faults of ours come out as exceptions.
+        """
         started_s = time.perf_counter()
         table = self._run_rules(batch) if self._strategy is None else self._run_python(batch, self._strategy)
         return BatchResult(batch.id, table, time.perf_counter() - started_s, self.name)
@@ -94,8 +101,8 @@ class Worker:
                 rows.append((None, self._one(point, details=False)))
             except KeyboardInterrupt:
                 raise
-            # The edge of a trial: whatever user code raises, SystemExit and a panic of the engine included, is its
-            # result, and the other trials of the batch go on.
+            # The edge of a trial: whatever user code raises, SystemExit and a panic of the engine included,
+            # is its result, and the other trials of the batch go on.
             except BaseException as error:
                 rows.append((_error_text(error, strategy.folder_names), None))
         return self._rows(rows).add_column(0, "number", int_column(batch.numbers))
@@ -153,7 +160,10 @@ def _slice(batch: Batch, ix: int) -> Batch:
 
 
 def _error_text(error: BaseException, modules: tuple[str, ...]) -> str:
-    """Return the traceback from the strategy's own frames on; the frames of the machinery around it say nothing."""
+    """Return the traceback from the strategy's own frames on.
+
+    The frames of the machinery around it say nothing.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     first = next(
         (ix for ix, frame in enumerate(frames) if frame.filename.replace("\\", "/").endswith(modules)), 0

@@ -24,7 +24,10 @@ class BestTrial:
 
 
 class BestTracker:
-    """Keeps the best feasible trial, or with several objectives all that no other dominates. Ties go to the lower number."""
+    """Keeps the best feasible trial, or with several objectives all that no other dominates.
+
+    Ties go to the lower number.
+    """
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
         self._signs = np.array([objective.sign for objective in objectives])
@@ -34,7 +37,10 @@ class BestTracker:
     def add(
         self, numbers: NDArray[np.int64], values: NDArray[np.float64], feasible: NDArray[np.bool_]
     ) -> bool:
-        """Take complete trials into account; tell whether the best have changed. Rows with NaN are left out."""
+        """Take complete trials into account; tell whether the best have changed.
+
+        Rows with NaN are left out.
+        """
         usable = feasible & ~np.isnan(values).any(axis=1)
         if not usable.any():
             return False
@@ -58,7 +64,10 @@ def feasible_rows(violations: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def rank_best(judge: Judge, numbers: NDArray[np.int64], values: NDArray[np.float64], k: int) -> list[int]:
-    """Return the numbers of the k best of feasible complete trials; with several objectives front by front."""
+    """Return the numbers of the k best of feasible complete trials.
+
+    With several objectives front by front.
+    """
     signed = values * np.array([objective.sign for objective in judge.objectives])
     if values.shape[1] == 1:
         order = np.lexsort((numbers, signed[:, 0]))
@@ -73,7 +82,9 @@ def rank_best(judge: Judge, numbers: NDArray[np.int64], values: NDArray[np.float
 
 
 def front(values: NDArray[np.float64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows that no other row dominates (smaller is better); of equal rows the one with the lowest number.
+    """Return the rows that no other row dominates (smaller is better).
+
+    Of equal rows the one with the lowest number.
 
     Rows are visited in lexical order, so a row can only be dominated by one before it.
     """

@@ -169,8 +169,8 @@ def notes_on(prepared: Prepared, source: str, n_threads: int) -> list[str]:
     search = prepared.spec.search
     if source == "enumerate":
         notes.append(
-            f"the space has {prepared.n_points:,} points and search.trials allows them all: each is tried once, in grid "
-            f"order, without the sampler {search.sampler}"
+            f"the space has {prepared.n_points:,} points and search.trials allows them all: each is tried "
+            f"once, in grid order, without the sampler {search.sampler}"
         )
     if (
         source == "grid"
@@ -179,15 +179,15 @@ def notes_on(prepared: Prepared, source: str, n_threads: int) -> list[str]:
     ):
         size = "more" if prepared.n_points is None else f"{prepared.n_points:,}"
         notes.append(
-            f"the grid has {size} points and search.trials stops after the first {search.trials:,}: a corner of the space. "
-            "Remove search.trials, make the steps larger, or use the sampler qmc"
+            f"the grid has {size} points and search.trials stops after the first {search.trials:,}: "
+            "a corner of the space. Remove search.trials, make the steps larger, or use the sampler qmc"
         )
     if prepared.is_model_based(source):
         in_flight = 2 * prepared.group
         if search.deterministic and in_flight < n_threads:
             notes.append(
-                f"search.group is {prepared.group}, so at most {in_flight} trials run at once on {n_threads} threads; "
-                "a larger group uses them all, and the sampler learns later"
+                f"search.group is {prepared.group}, so at most {in_flight} trials run at once on "
+                f"{n_threads} threads; a larger group uses them all, and the sampler learns later"
             )
         if not search.deterministic:
             notes.append("search.deterministic is false: a repeat may give another study")

@@ -39,7 +39,10 @@ def environment() -> dict[str, str]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Return the commit that a folder is at, with `+` when files under it are changed; None outside a repository."""
+    """Return the commit that a folder is at, with `+` when files under it are changed.
+
+    None outside a repository.
+    """
     git = shutil.which("git")
     if git is None:
         return None

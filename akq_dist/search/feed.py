@@ -97,4 +97,4 @@ class PointFeed:
         )
 
     def tell(self, numbers: NDArray[np.int64], verdict: Verdict) -> None:
-        """These points depend on no result."""
+        """Ignore it: these points depend on no result."""

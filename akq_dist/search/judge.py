@@ -1,4 +1,4 @@
-"""What a row of metrics means for the search: the objective's values, the state of the trial, broken constraints."""
+"""What a row of metrics means for the search: values, the state of the trial, broken constraints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from akq_dist.specs.constraint import MetricConstraint
 
 WORST_VIOLATION = 1e300
-"""Stands for a constraint on an undefined metric: worse than any other, and still a number that every store takes."""
+"""Stands for a constraint on an undefined metric: worse than any other, and still a number that every store
+takes.
+"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,10 @@ class Judge:
         return Verdict(["complete" if ok else "fail" for ok in complete], values, reasons, clean, violations)
 
     def violations(self, metrics: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return by how much each constraint is broken, one column a constraint; not above zero where it holds."""
+        """Return by how much each constraint is broken, one column a constraint.
+
+        Not above zero where it holds.
+        """
         broken = np.empty((len(metrics), len(self.constraints)))
         for column, (ix, (_, constraint)) in enumerate(zip(self._bound_ix, self.constraints, strict=True)):
             for row, value in enumerate(metrics[:, ix].tolist()):

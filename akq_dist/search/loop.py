@@ -1,4 +1,4 @@
-"""The loop of a sweep: ask -> run -> ledger -> tell, with a bounded number of trials in flight and no barrier."""
+"""The loop of a sweep: ask -> run -> ledger -> tell, a bounded number of trials in flight, no barrier."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ _POLL_S = 0.1
 _PROGRESS_EVERY_S = 0.2
 _LARGEST_ASK = 4_096
 _DEPTH = 2
-"""Batches in flight for each worker: one that runs and one that waits, so that no worker waits for the driver."""
+"""Batches in flight for each worker: one that runs and one that waits, so that no worker waits for the
+driver.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class LoopSettings:
     timeout_s: float | None = None
     batch: int | None = None
     retries: int = 2
-    failures: FailureLimit = FailureLimit(share=0.05)
+    failures: FailureLimit = field(default_factory=lambda: FailureLimit(share=0.05))
     reuse: bool = True
     """Whether points that the ledger knows are answered from it."""
 
@@ -106,7 +108,10 @@ class SearchLoop:
         on_progress: OnProgress | None = None,
         on_finished: Callable[[int], None] | None = None,
     ) -> None:
-        """`total` is the number of trials of the study where it is known. `on_finished` hears how many trials have ended whenever some have; views follow the ledger by it."""
+        """`total` is the number of trials of the study where it is known.
+
+        `on_finished` hears how many trials have ended whenever some have; views follow the ledger by it.
+        """
         self._store = store
         self._executor = executor
         self._feed = feed
@@ -180,12 +185,12 @@ class SearchLoop:
         ask_rate = self._n_proposed / self._ask_s
         run_rate = self._n_session / run_s if run_s > 0.0 else float("inf")
         return (
-            f"the sampler {self._store.study.source} proposes {ask_rate:.0f} points/s, this sweep could run {run_rate:.0f}: "
-            "the sampler is the limit; qmc and random have none"
+            f"the sampler {self._store.study.source} proposes {ask_rate:.0f} points/s, "
+            f"this sweep could run {run_rate:.0f}: the sampler is the limit; qmc and random have none"
         )
 
     def _take_stock(self) -> None:
-        """Count what earlier sessions did, find the best of it, and put their open trials first in the queue."""
+        """Count what earlier sessions did, find the best of it, and queue their open trials first."""
         self._counts = self._store.counts()
         if self._counts["total"] > self._counts["asked"]:
             for block in self._store.blocks():
@@ -305,7 +310,7 @@ class SearchLoop:
                 if self._feed.model_based:
                     size = min(self._sizer.full, max(1, -(-n_left // self._executor.n_workers)))
                 else:
-                    # The queue is only a window on what is left; all of it counts as long as there is more to ask.
+                    # The queue is only a window on what is left as long as there is more to ask.
                     size = self._sizer.size(n_left) if self._feed.exhausted else self._sizer.full
                 trials = [self._queue.popleft() for _ in range(min(size, n_left))]
             batch = Batch(
@@ -351,7 +356,10 @@ class SearchLoop:
     def _finish_repeats(
         self, trials: list[_Trial], verdict: Verdict, hashes: Sequence[str], n_bars: NDArray[np.int64]
     ) -> tuple[list[_Trial], Verdict | None, list[_Trial]]:
-        """Answer trials that waited for the same point; only a complete result answers, others run themselves."""
+        """Answer trials that waited for the same point.
+
+        Only a complete result answers, others run themselves.
+        """
         repeats: list[_Trial] = []
         sources: list[int] = []
         retry: list[_Trial] = []
@@ -447,7 +455,10 @@ class SearchLoop:
                 self._best_params = json.loads(self._store.take([number]).params[0])
 
     def _drain(self) -> None:
-        """Give what is in flight a moment to finish, then give it up; the trials stay open for the next session."""
+        """Give what is in flight a moment to finish, then give it up.
+
+        The trials stay open for the next session.
+        """
         deadline_s = time.monotonic() + DRAIN_S
         while self._in_flight and (left_s := deadline_s - time.monotonic()) > 0.0:
             self._collect(min(_POLL_S, left_s))

@@ -36,7 +36,10 @@ class Entry:
 
 
 class Memory:
-    """Entries in the order of asking. A pure function of the history: which session saw it does not matter."""
+    """Entries in the order of asking.
+
+    A pure function of the history: which session saw it does not matter.
+    """
 
     def __init__(self, signs: Sequence[float], window: int) -> None:
         """`signs` turn values into something to be minimised; about `window` entries are kept."""
@@ -87,8 +90,6 @@ class Memory:
         values = np.array([entry.values for entry in usable]) * self._signs
         numbers = np.array([entry.number for entry in usable])
         if len(self._signs) == 1:
-            order = np.lexsort((numbers, values[:, 0]))
-        else:
-            # Later points of a front that is larger than its share are the ones the model has just found.
-            order = np.sort(front(values, numbers))[::-1]
-        return [usable[ix] for ix in order[:k]]
+            return [usable[ix] for ix in np.lexsort((numbers, values[:, 0]))[:k]]
+        # Later points of a front that is larger than its share are the ones the model has just found.
+        return [usable[ix] for ix in np.sort(front(values, numbers))[::-1][:k]]

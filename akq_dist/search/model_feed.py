@@ -1,4 +1,4 @@
-"""Points that a model proposes from earlier results, in groups, so that the same seed gives the same study."""
+"""Points that a model proposes from earlier results, in groups: the same seed gives the same study."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class PastTrial:
 
 
 class ModelFeed:
-    """Asks a model in groups of G: group k sees exactly the results of groups up to k-2, told in number order.
+    """Asks a model in groups of G: group k sees the results of groups up to k-2, told in number order.
 
-    Group k-1 is still running then and counts as such. The model's random numbers are derived anew for each group,
-    so neither the number of workers nor an interruption changes a point.
+    Group k-1 is still running then and counts as such. The model's random numbers are derived anew for each
+    group, so neither the number of workers nor an interruption changes a point.
     """
 
     model_based = True
@@ -90,7 +90,7 @@ class ModelFeed:
         window: int,
         free: bool = False,
     ) -> None:
-        """`free` tells results as they arrive: less waiting, and no promise that a repeat gives the same study."""
+        """With `free` results are told as they arrive, and a repeat may give another study."""
         self._model = model
         self._space = space
         self._where = where
@@ -123,7 +123,7 @@ class ModelFeed:
     def resume(
         self, past: Iterable[PastTrial], rejected: Mapping[int, Sequence[tuple[int, NDArray[np.float64]]]]
     ) -> None:
-        """Bring the memory to where it was after these trials, which are all that were asked, in number order."""
+        """Bring the memory to where it was after these trials: all that were asked, in number order."""
         if self._free:
             self._resume_free(past, rejected)
             return
@@ -136,7 +136,7 @@ class ModelFeed:
         if len(pending) == self._group:
             self._replay_group(pending, rejected.get(pending[0].group, ()))
         elif pending:
-            # A smaller budget ended in the middle of this group. It is asked again as a whole when there is more to do.
+            # A smaller budget ended in this group. It is asked again as a whole when there is more to do.
             self._recorded = [trial.point for trial in pending]
             self._n_asked += len(pending)
             self._register(pending[0].group, [trial.number for trial in pending])
@@ -224,7 +224,8 @@ class ModelFeed:
         for ix, held in enumerate(self._recorded):
             if held.tobytes() != points[ix].tobytes():
                 logger.warning(
-                    "the sampler no longer proposes what the ledger holds (another version of it?); going on from the ledger"
+                    "the sampler no longer proposes what the ledger holds (another version of it?); "
+                    "going on from the ledger"
                 )
                 break
         self._recorded = []
@@ -324,5 +325,5 @@ class ModelFeed:
 
 
 def group_seed(seed: int, group: int) -> int:
-    """Return the seed of a group's random numbers, 32 bits from the seed of the study and the group's index."""
+    """Return the seed of a group's random numbers: 32 bits from the seed of the study and its index."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{group}".encode()).digest()[:4], "big")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class OptunaModel:
     """Proposes points by ask; entry i of the memory is trial i of the study.
 
-    Parameters with steps are searched by their index and choices by their position, so that what the model sees is
-    exactly what the ledger holds, and a rebuilt study equals the one that grew.
+    Parameters with steps are searched by their index and choices by their position, so that what the model
+    sees is exactly what the ledger holds, and a rebuilt study equals the one that grew.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ def model_distribution(param: ParamDef) -> BaseDistribution:
 
 
 def import_optuna() -> Any:
-    """Import Optuna, quiet: what it says about its own studies would only confuse beside a sweep's progress."""
+    """Import Optuna, quiet: what it says about its own studies would confuse beside a sweep's progress."""
     try:
         import optuna
     except ModuleNotFoundError as error:

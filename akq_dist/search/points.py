@@ -1,4 +1,4 @@
-"""Points that depend on no result: grid, random and quasi-random, made in blocks and filtered before they are numbered."""
+"""Points that depend on no result: grid, random, quasi-random; made in blocks, filtered, then numbered."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ class GridCandidates:
 
 
 class RandomCandidates:
-    """Independent uniform points. Point i is a function of (seed, i) alone: a counter-based generator is set to i."""
+    """Independent uniform points.
+
+    Point i is a function of (seed, i) alone: a counter-based generator is set to i.
+    """
 
     total: int | None = None
 
@@ -80,7 +83,7 @@ class SobolCandidates:
             from scipy.stats import qmc
         except ModuleNotFoundError as error:
             raise MissingDependencyError(
-                "search.sampler: 'qmc' needs the package 'scipy'; install it with: pip install 'akq-dist[scipy]'."
+                "search.sampler: 'qmc' needs the package 'scipy'; install it with: pip install scipy."
             ) from error
         self._space = space
         self._engine = qmc.Sobol(len(space), scramble=scramble, rng=np.random.default_rng(seed))
@@ -100,7 +103,7 @@ class SobolCandidates:
         import warnings
 
         with warnings.catch_warnings():
-            # A block of any length is part of one long sequence; the advice to draw powers of two is about whole ones.
+            # A block is part of one long sequence; the advice to draw powers of two is about whole ones.
             warnings.simplefilter("ignore", UserWarning)
             drawn: NDArray[np.float64] = self._engine.random(n)
         return drawn
@@ -175,7 +178,9 @@ class FilteredPoints:
 
 
 def count_points(space: Space, where: Where, limit: int = COUNT_LIMIT) -> int | None:
-    """Return the number of points that meet the conditions; None when there are too many to look at or a continuum.
+    """Return the number of points that meet the conditions.
+
+    None when there are too many to look at or a continuum.
 
     Raises AkqUsageError when there is none at all.
     """

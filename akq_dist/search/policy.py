@@ -66,7 +66,10 @@ class FailureLimit:
     share: float | None = None
 
     def exceeded(self, n_failed: int, n_finished: int, *, at_end: bool = False) -> bool:
-        """Tell whether the sweep has failed. A handful of trials proves nothing, unless all of them failed at the end."""
+        """Tell whether the sweep has failed.
+
+        A handful of trials proves nothing, unless all of them failed at the end.
+        """
         if n_failed == 0:
             return False
         if n_finished < JUDGED_AFTER:

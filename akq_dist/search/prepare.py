@@ -1,4 +1,7 @@
-"""From a request to everything a search needs: panel, plan, outputs, judge, keys. Whatever is wrong is found here."""
+"""From a request to everything a search needs: panel, plan, outputs, judge, keys.
+
+Whatever is wrong is found here.
+"""
 
 from __future__ import annotations
 
@@ -208,7 +211,7 @@ def _check_rules(spec: SweepSpec, unused: list[str]) -> None:
         used = [name for name in (*spec.space.names, *spec.params) if name not in unused]
         section = "space" if unused[0] in spec.space.names else "params"
         raise AkqUsageError(
-            f"{section}.{unused[0]}: the strategy uses no parameter of this name{did_you_mean(unused[0], used)}"
+            f"{section}.{unused[0]}: the strategy uses no such parameter{did_you_mean(unused[0], used)}"
         )
     # The space itself says which choice is text, which rules cannot take.
     spec.space.rule_values(np.zeros((0, len(spec.space))))

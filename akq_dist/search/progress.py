@@ -36,6 +36,9 @@ class Progress:
 
 
 class OnProgress(Protocol):
-    """Called from the thread of the search, at most a few times a second and once at the end; must not block."""
+    """Called from the thread of the search, at most a few times a second and once at the end.
+
+    Must not block.
+    """
 
     def __call__(self, progress: Progress, /) -> None: ...

@@ -1,4 +1,7 @@
-"""One session of a sweep: from the lock to the views. Joins the loop with an executor, Optuna's storage and a tracker."""
+"""One session of a sweep: from the lock to the views.
+
+Joins the loop with an executor, Optuna's storage and a tracker.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,10 @@ class SessionResult:
 
 
 class Session:
-    """Runs or resumes the study of a request, once. `cancel` may be called from any thread, the rest from one."""
+    """Runs or resumes the study of a request, once.
+
+    `cancel` may be called from any thread, the rest from one.
+    """
 
     def __init__(
         self,
@@ -423,7 +429,8 @@ class _Views:
             if self._optuna.is_stuck or late:
                 if error is not None:
                     self._warn(
-                        f"the Optuna study is incomplete: {error}. The results are in the ledger; sync copies them later."
+                        f"the Optuna study is incomplete: {error}. The results are in the ledger; "
+                        f"`akq sweep sync {self._store.study.name}` copies them later."
                     )
                 return
 
@@ -525,7 +532,10 @@ class _Views:
 
 
 def best_numbers(prepared: Prepared, store: TrialStore, limit: int | None) -> list[int]:
-    """Return the numbers of the best feasible trials, best first; without a limit all complete trials in number order."""
+    """Return the numbers of the best feasible trials, best first.
+
+    Without a limit all complete trials in number order.
+    """
     numbers, values = [], []
     for block in store.blocks(size=20_000):
         keep = np.array([state == "complete" for state in block.states], dtype=np.bool_)

@@ -38,7 +38,9 @@ _GIVE_UP_AFTER: Final = 4
 
 
 class OptunaView:
-    """An Optuna study that holds what the ledger holds. Trial numbers are the ledger's, and no trial is ever RUNNING.
+    """An Optuna study that holds what the ledger holds.
+
+    Trial numbers are the ledger's, and no trial is ever RUNNING.
 
     Used by one thread.
     """
@@ -73,8 +75,8 @@ class OptunaView:
             study.set_user_attr(STUDY_ID, self._record.id)
         elif owner != self._record.id:
             raise AkqStudyError(
-                f"the Optuna storage {redact_url(self.url)} already has a study '{self._record.name}' that is not this one. "
-                "Rename the sweep, or name another storage in storage.optuna."
+                f"the Optuna storage {redact_url(self.url)} already has a study '{self._record.name}' "
+                "that is not this one. Rename the sweep, or name another storage in storage.optuna."
             )
         self._distributions = {param.name: view_distribution(param) for param in self._space.params}
         self._study = study
@@ -89,8 +91,9 @@ class OptunaView:
             key = held[record.number].user_attrs.get("akq.key") if record.number < len(held) else None
             if key != record.key:
                 raise AkqStudyError(
-                    f"trial {record.number} of study '{self._record.name}' in the Optuna storage {redact_url(self.url)} is not "
-                    "the ledger's. Name another storage in storage.optuna; it is filled from the ledger."
+                    f"trial {record.number} of study '{self._record.name}' in the Optuna storage "
+                    f"{redact_url(self.url)} is not the ledger's. Name another storage in "
+                    "storage.optuna; it is filled from the ledger."
                 )
 
     def add(self, records: Sequence[TrialRecord]) -> None:
@@ -142,8 +145,8 @@ class OptunaView:
 class ViewThread:
     """Keeps an Optuna view up to date from the ledger without holding up the search.
 
-    Nothing is buffered here: the thread reads from the ledger what the view does not have yet. A storage that is away
-    is tried again; it never costs a result.
+    Nothing is buffered here: the thread reads from the ledger what the view does not have yet. A storage that
+    is away is tried again; it never costs a result.
     """
 
     def __init__(
@@ -152,7 +155,10 @@ class ViewThread:
         read: Callable[[int, int], Sequence[TrialRecord]],
         watermark: Callable[[int], None],
     ) -> None:
-        """`read` gives finished trials from a number on, `watermark` notes how many the view has; both from the thread."""
+        """`read` gives finished trials from a number on, `watermark` notes how many the view has.
+
+        Both from the thread.
+        """
         self._view = view
         self._read = read
         self._watermark = watermark
@@ -263,8 +269,8 @@ class ViewThread:
             last = self._read(n_held - 1, 1)
             if not last:
                 raise AkqStudyError(
-                    f"the Optuna storage {redact_url(self._view.url)} has {n_held} trials of this study, more than the ledger. "
-                    "Name another storage in storage.optuna; it is filled from the ledger."
+                    f"the Optuna storage {redact_url(self._view.url)} has {n_held} trials of this study, "
+                    "more than the ledger. Name another storage in storage.optuna; it is filled from the ledger."
                 )
             self._view.check(last)
         with self._changed:
@@ -313,7 +319,9 @@ def load_optuna_study(url: str, name: str) -> Study:
 
 
 def owner_of(url: str, name: str) -> str | None:
-    """Return the id of the ledger study behind an Optuna study; empty for somebody else's, None when there is none.
+    """Return the id of the ledger study behind an Optuna study.
+
+    Empty for somebody else's, None when there is none.
 
     Raises AkqStudyError when the storage cannot be opened.
     """

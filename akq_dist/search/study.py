@@ -46,8 +46,8 @@ def open_study(
 ) -> OpenedStudy:
     """Find the newest study of the sweep's name, or make one.
 
-    `is_taken` tells whether a name is used in a store of another tool, so that a new study gets a free number there.
-    Raises AkqStudyError that names every difference when the study cannot be resumed.
+    `is_taken` tells whether a name is used in a store of another tool, so that a new study gets a free number
+    there. Raises AkqStudyError that names every difference when the study cannot be resumed.
     """
     series = prepared.spec.name
     held = None if new else ledger.latest(series)

@@ -40,7 +40,7 @@ class BatchSizer:
         return self._size if self._fixed is None else self._fixed
 
     def size(self, n_left: int) -> int:
-        """Return the size of the next batch when `n_left` trials are still to be sent: the last ones go to all workers."""
+        """Return the size of the next batch of `n_left` trials: the last ones go to all workers."""
         if self._fixed is not None:
             return self._fixed
         return max(1, min(self._size, -(-n_left // self._n_workers)))

@@ -236,7 +236,7 @@ class Strategy:
     def _bind(self, ctx: StrategyContext) -> None:
         self._ctx = ctx
         self._assets = {symbol: asset for asset, symbol in enumerate(ctx.symbols)}
-        self._universe = list(getattr(ctx, "universe", range(len(self._assets))))
+        self._universe = ctx.universe
         self._bars = Bars(ctx, self._universe, self._asset)
 
     def _hooks(self) -> Hooks:

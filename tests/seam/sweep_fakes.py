@@ -1,4 +1,4 @@
-"""A study with a known answer, and executors that shuffle, lose and kill: what the sweep's seams are tested with."""
+"""A study with a known answer, and executors that shuffle, lose and kill."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Crash(BaseException):
 
 @dataclass
 class FakeExecutor:
-    """Runs batches in the calling thread, several "at once", and hands results back in a seeded random order."""
+    """Runs batches in the calling thread and hands results back in a seeded random order."""
 
     space: Space = SPACE
     function: Callable[[dict[str, Any]], list[float]] = surface
@@ -92,10 +92,7 @@ class FakeExecutor:
     def collect(self, timeout_s: float) -> list[BatchResult | BatchLost]:
         if not self._queue:
             return []
-        if self.seed is None:
-            batch = self._queue.pop(0)
-        else:
-            batch = self._queue.pop(self._random.randrange(len(self._queue)))
+        batch = self._queue.pop(0 if self.seed is None else self._random.randrange(len(self._queue)))
         self._n_collected += 1
         if self.crash_after is not None and self._n_collected > self.crash_after:
             raise Crash

@@ -20,6 +20,8 @@ from akq_dist.sweep import Sweep, estimate, replay, resume_study, sweep, sync
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from akq_dist.search.progress import Progress
+
 SPEC: dict[str, Any] = {
     "name": "cross",
     "strategy": {
@@ -39,8 +41,8 @@ SPEC: dict[str, Any] = {
     "storage": {"optuna": None},
 }
 SUMMARY = [
-    "study", "optuna", "mlflow", "trials", "best", "executor", "workers", "wall_s", "trials_per_s", "bars_per_s",
-    "data_digest", "result_hash",
+    "study", "optuna", "mlflow", "trials", "best", "executor", "workers", "wall_s", "trials_per_s",
+    "bars_per_s", "data_digest", "result_hash",
 ]  # fmt: skip
 STRATEGY = """
 import akq_dist as akq
@@ -93,6 +95,17 @@ def run(*overrides: str, **options: Any) -> Sweep:
     return sweep("sweep.yaml", overrides=overrides, **options).run()
 
 
+def cancel_after(handle: Sweep, n_done: int) -> Sweep:
+    """Have a sweep cancelled as soon as that many trials are done."""
+
+    def watch(progress: Progress) -> None:
+        if progress.done > n_done:
+            handle.cancel()
+
+    handle._session._on_progress = watch
+    return handle
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_sweep_runs_and_the_same_command_resumes_it() -> None:
     notes: list[str] = []
@@ -129,20 +142,11 @@ def test_a_cancelled_sweep_goes_on_to_the_same_study(sampler: str, monkeypatch: 
     whole = run(f"search.sampler={sampler}", "name=whole")
     expected = whole.summary()["result_hash"]
     whole.close()
+    overrides = [f"search.sampler={sampler}", "name=parts", "run.batch=3", "storage.ledger=other/ledger.db"]
     sessions = 0
     while True:
         sessions += 1
-        handle = sweep(
-            "sweep.yaml",
-            overrides=[
-                f"search.sampler={sampler}",
-                "name=parts",
-                "run.batch=3",
-                "storage.ledger=other/ledger.db",
-            ],
-            on_progress=lambda p: handle.cancel() if p.done > 8 * sessions else None,
-        )
-        handle.run()
+        handle = cancel_after(sweep("sweep.yaml", overrides=overrides), 8 * sessions).run()
         state, found = handle.state, handle.summary()["result_hash"]
         handle.close()
         if state == "finished":

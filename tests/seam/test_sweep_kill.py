@@ -1,4 +1,4 @@
-"""kill -9 of the driver at any instant: resuming gives the study that nobody killed, in the ledger and in Optuna."""
+"""A driver killed at any instant: resuming gives the study that nobody killed, also in Optuna."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def rows(query: str) -> int:
 
 def run_and_kill(after: int, query: str) -> None:
     """Start a driver and kill it as soon as the number that the query reads has reached `after`."""
-    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", _DRIVER], stderr=subprocess.PIPE, text=True) as driver:
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", _DRIVER], stderr=subprocess.PIPE, text=True
+    ) as driver:
         deadline = time.monotonic() + DEADLINE_S
         while driver.poll() is None and rows(query) < after:
             assert time.monotonic() < deadline, f"the driver has not come to {after}"
@@ -92,7 +94,9 @@ def test_the_resumed_study_is_the_one_that_nobody_killed(
     assert counts["complete"] + counts["failed"] == TRIALS
     trials = handle.optuna_study.get_trials(deepcopy=False)
     assert [t.number for t in trials] == list(range(TRIALS))
-    assert not [t for t in trials if t.state in (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING)]
+    assert not [
+        t for t in trials if t.state in (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING)
+    ]
     recorded = handle.results()
     assert [t.params for t in trials] == [
         {name: row[f"params_{name}"] for name in ("fast", "slow")} for row in recorded.rows(named=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -188,7 +189,7 @@ def test_several_objectives_give_a_front(tmp_path: Path) -> None:
     outcome = study.run(FakeExecutor(seed=1))
     assert len(outcome.best) > 1
     values = sorted(best.values for best in outcome.best)
-    assert all(a[1] < b[1] for a, b in zip(values, values[1:], strict=False)), "more return costs more trades"
+    assert all(a[1] < b[1] for a, b in pairwise(values)), "more return costs more trades"
 
 
 def test_conditions_are_met_by_every_point(tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_grid_equals_the_sweep_over_it_and_writes_nothing() -> None:
     seen: list[int] = []
-    found = optimize("sweep.yaml", constraints=["sum(n_trades) >= 3"], on_progress=lambda done, _: seen.append(done))
+    found = optimize(
+        "sweep.yaml", constraints=["sum(n_trades) >= 3"], on_progress=lambda done, _: seen.append(done)
+    )
     assert not Path("akq").exists()
     assert seen[-1] == found.frame.height
     handle = sweep("sweep.yaml", constraints=["sum(n_trades) >= 3"], search={"sampler": "grid"}).run()
@@ -55,7 +57,11 @@ def test_other_samplers_need_a_number() -> None:
 
 def test_a_point_that_fails_is_a_row_with_its_reason() -> None:
     found = optimize(
-        "sweep.yaml", strategy="hold.py:Hold", space={"days": {"int": [3, 9]}}, where=[], objective="total_return"
+        "sweep.yaml",
+        strategy="hold.py:Hold",
+        space={"days": {"int": [3, 9]}},
+        where=[],
+        objective="total_return",
     )
     failed = found.frame.filter(pl.col("state") == "fail")
     assert failed["params_days"].to_list() == [7]

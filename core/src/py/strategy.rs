@@ -250,6 +250,11 @@ impl PyContext {
         self.symbols.names.iter().map(|name| name.clone_ref(py)).collect()
     }
 
+    #[getter]
+    fn universe(&self) -> Vec<usize> {
+        self.universe.clone()
+    }
+
     fn bar(&self, asset: usize) -> Option<PyBar> {
         let instrument = self.local.get(asset).copied().flatten()?;
         let mirror = lock(&self.mirror);

@@ -12,7 +12,9 @@ import pytest
 from akq_dist.record.arrow import float_column, floats, int_column, text_column
 
 
-@pytest.mark.parametrize("values", [[], [None], ["a"], ["", None, "äöü", "x" * 300, None, "1", "2", "3", "4", None]])
+@pytest.mark.parametrize(
+    "values", [[], [None], ["a"], ["", None, "äöü", "x" * 300, None, "1", "2", "3", "4", None]]
+)
 def test_text(values: list[str | None]) -> None:
     column = text_column(values)
     column.validate(full=True)
@@ -40,5 +42,7 @@ def test_a_worker_needs_no_pandas_scipy_optuna_or_mlflow() -> None:
         "floats(t.column('a')); t.column('b').to_pylist()\n"
         "print([m for m in ('pandas', 'scipy', 'optuna', 'mlflow', 'ray', 'polars') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.strip() == "[]"

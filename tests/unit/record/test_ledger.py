@@ -1,4 +1,4 @@
-"""The ledger: what is committed stays, finishing twice changes nothing, foreign and newer files are refused."""
+"""The ledger: what is committed stays, finishing twice changes nothing, foreign files are refused."""
 
 from __future__ import annotations
 

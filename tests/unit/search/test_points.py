@@ -1,8 +1,9 @@
-"""Points that depend on no result: numbered the same however they are asked for, filtered before they are numbered."""
+"""Points that depend on no result: the same numbers however they are asked for, filtered before."""
 
 from __future__ import annotations
 
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ from akq_dist.search.points import (
 )
 from akq_dist.search.samplers import check_options, find_sampler
 from akq_dist.specs import Space, Where
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from akq_dist.search.points import Candidates
 
 SPACE = Space.from_mapping(
     {"a": {"int": [1, 6]}, "b": {"float": [0.0, 1.0], "step": 0.25}, "c": {"choice": ["x", "y"]}}
@@ -52,7 +58,9 @@ def test_where_filters_before_numbering_and_the_count_is_exact() -> None:
 
 @pytest.mark.parametrize("make", [lambda: RandomCandidates(ENDLESS, 7), lambda: SobolCandidates(ENDLESS, 7)])
 @pytest.mark.parametrize("cuts", [[1000], [1, 2, 3, 994], [333, 333, 334], [999, 1]])
-def test_points_do_not_depend_on_the_blocks_they_are_asked_in(make, cuts) -> None:  # type: ignore[no-untyped-def]
+def test_points_do_not_depend_on_the_blocks_they_are_asked_in(
+    make: Callable[[], Candidates], cuts: list[int]
+) -> None:
     where = Where.compile(["a * b < 60"], ENDLESS)
     whole = FilteredPoints(make(), ENDLESS, where).take(1000)
     points = FilteredPoints(make(), ENDLESS, where)

@@ -1,4 +1,7 @@
-"""Lost batches are halved until the trial that kills is alone; failures stop a sweep only when they mean something."""
+"""Lost batches are halved until the trial that kills is alone.
+
+Failures stop a sweep only when they mean something.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -325,6 +326,7 @@ def test_server_that_answers_nonsense_is_a_tracker_error_without_its_password() 
             MlflowTracker(uri, "demo").open(sweep_info())
         assert "s3cret" not in str(caught.value)
         assert "joe" in str(caught.value)
+        listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for a connection
     answering.join(10)
 
 
@@ -345,5 +347,5 @@ def _answer_nonsense(listener: socket.socket) -> None:
             connection, _ = listener.accept()
         except OSError:
             return
-        with connection:
+        with connection, contextlib.suppress(OSError):
             connection.sendall(b"nonsense\r\n\r\n")
