@@ -78,7 +78,9 @@ RULES = {
 }
 
 
-def fills_of(table: pa.Table, strategy: Any, params: dict[str, int], fill: str) -> tuple[pl.DataFrame, list[float]]:
+def fills_of(
+    table: pa.Table, strategy: Any, params: dict[str, int], fill: str
+) -> tuple[pl.DataFrame, list[float]]:
     """Fills and equity of one run, by rules or by callbacks."""
     panel = _core.Panel.from_arrow(table)
     spec = {
@@ -104,7 +106,9 @@ forms = pytest.mark.parametrize("strategy", [{"rules": RULES}, {"callback": True
     fill=st.sampled_from(["next_open", "close"]),
     n_assets=st.integers(1, 3),
 )
-def test_rules_and_callbacks_agree_to_the_bit(seed: int, entry: int, leave: int, fill: str, n_assets: int) -> None:
+def test_rules_and_callbacks_agree_to_the_bit(
+    seed: int, entry: int, leave: int, fill: str, n_assets: int
+) -> None:
     table = make_panel(seed, n_assets)
     params = {"entry": entry, "leave": leave}
     by_rules = fills_of(table, {"rules": RULES}, params, fill)
@@ -125,7 +129,11 @@ def test_changing_the_future_leaves_the_past_unchanged(strategy: Any, seed: int,
 
 
 @settings(max_examples=25, deadline=None, print_blob=True)
-@given(seed=st.integers(0, 10**6), n_assets=st.integers(1, 4), pairs=st.lists(st.integers(1, 30), min_size=1, max_size=6))
+@given(
+    seed=st.integers(0, 10**6),
+    n_assets=st.integers(1, 4),
+    pairs=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+)
 def test_a_batch_is_its_trials_on_any_number_of_threads(seed: int, n_assets: int, pairs: list[int]) -> None:
     table = make_panel(seed, n_assets)
     panel = _core.Panel.from_arrow(table)
