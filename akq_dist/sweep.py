@@ -8,9 +8,7 @@ study.best.params
 
 from __future__ import annotations
 
-import sys
 import threading
-import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -413,13 +411,3 @@ def _is_file(target: str | Path) -> bool:
     return (
         isinstance(target, Path) or Path(target).suffix.lower() in (".yaml", ".yml", ".toml") or "/" in target
     )
-
-
-class _CallableModule(types.ModuleType):
-    """Makes `akq_dist.sweep(...)` work also where the name stands for this module, once it is imported."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Sweep:
-        return sweep(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule

@@ -45,7 +45,9 @@ AcceptBuild = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", metavar="ADDRESS", help="Join this Ray cluster; the same as --set run.address=..."),
+    typer.Option(
+        "--address", metavar="ADDRESS", help="Join this Ray cluster; the same as --set run.address=..."
+    ),
 ]
 DEFAULT_LEDGER = Path("akq/ledger.db")
 
