@@ -129,7 +129,7 @@ impl Context<'_> {
         let mut total = None;
         for order in self.book.pending.iter().copied().chain(asked).filter_map(|id| self.book.get(id)) {
             if order.request.instrument == instrument && order.request.kind.price().is_none() {
-                let qty = if order.qty > 0.0 { order.qty } else { asked_qty(order.request.size) };
+                let qty = if order.qty > 0.0 { order.remaining() } else { asked_qty(order.request.size) };
                 *total.get_or_insert(0.0) += order.request.side.sign() * qty;
             }
         }

@@ -1,5 +1,7 @@
 //! The loop: the order of steps lives here, rules do not (SEMANTICS section 2).
 
+mod lifecycle;
+
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::context::{Command, Context, NewestBar, Outbox};
@@ -7,9 +9,10 @@ use crate::data::{AssetView, BarAt, Panel, Timeline};
 use crate::error::EngineError;
 use crate::event::{Event, ExecutionReport};
 use crate::execution::{
-    BpsSlippage, OhlcBar, OrderBook, Resting, SlippageModel, Trail, limit_price, stop_price,
+    BpsSlippage, Liquidity, OhlcBar, OrderBook, Resting, SlippageModel, Trail, charge, limit_price,
+    stop_price,
 };
-use crate::market::{BuyingPower, FeeModel, FillMode, Market, MarketRules, OnInsufficientCash};
+use crate::market::{BuyingPower, FillMode, Market, MarketRules, OnInsufficientCash};
 use crate::model::{
     Birth, CloseReason, Fill, Order, OrderKind, OrderRequest, OrderStatus, OrderTag, Reject, RoundTrip, Side,
     Size, TimeInForce,
@@ -93,6 +96,7 @@ pub struct Engine {
     bus: Bus,
     outbox: Outbox,
     newest: Vec<NewestBar>,
+    liquidity: Liquidity,
     record: Record,
     scratch_ids: Vec<OrderId>,
     commands: Vec<Command>,
@@ -122,6 +126,7 @@ impl Engine {
         self.newest.clear();
         self.newest.resize(spec.universe.len(), NewestBar::NONE);
         self.portfolio.reset(spec.market.cash, spec.universe.len(), spec.market.multiplier);
+        self.liquidity.reset(spec.market.execution, spec.market.lot, spec.universe.len());
         let views: Vec<AssetView<'_>> = spec.universe.iter().map(|&asset| spec.panel.asset(asset)).collect();
         let mut run = Loop {
             engine: self,
@@ -190,6 +195,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     fn one_step(&mut self, bars: &[BarAt]) -> Result<(), EngineError> {
         let close_fills = self.spec.market.fill == FillMode::Close;
+        if self.clock.begins_date && self.engine.book.n_dated > 0 {
+            self.expire_outdated()?;
+        }
         self.call(|strategy, ctx| {
             strategy.on_step(ctx, bars);
             Ok(())
@@ -215,8 +223,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
         self.flush_commands()?;
         if self.clock.is_last_step {
             self.expire_all()?;
-        } else if self.clock.ends_date && !self.engine.book.resting.is_empty() {
-            self.expire_day_orders()?;
+        } else if self.clock.ends_date {
+            self.expire_with_date()?;
         }
         self.record_step();
         Ok(())
@@ -345,12 +353,15 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 checked_at: None,
                 born: order.birth.map(|birth| (birth.step, birth.raw_price)),
                 trail,
+                triggered: false,
             });
         } else if self.spec.market.fill == FillMode::Close
-            && let Some(row) = self.row_now(instrument)
+            && let Some(row) = self.tradable_row(instrument)
         {
             let close = self.views[instrument.ix()].close[row as usize];
-            self.execute(id, close, When::Close)?;
+            if !self.execute(id, close, When::Close)? {
+                self.engine.book.pending.push(id);
+            }
         } else {
             self.engine.book.pending.push(id);
         }
@@ -380,7 +391,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
         }
         self.order_mut(report.order)?.status = report.status;
         if report.fill.is_some() {
-            if let Some(group) = self.order(report.order)?.request.oco {
+            let order = self.order(report.order)?;
+            let is_done = report.status == OrderStatus::Filled || order.birth.is_none();
+            if let (Some(group), true) = (order.request.oco, is_done) {
                 self.cancel_group(group, report.order);
             }
             if let Some(instrument) = position_closed {
@@ -424,15 +437,17 @@ impl<S: Strategy> Loop<'_, '_, S> {
         ids.extend_from_slice(&self.engine.book.pending);
         for &id in &ids {
             let instrument = self.order(id)?.request.instrument;
-            let Some(row) = self.row_now(instrument) else { continue };
+            let Some(row) = self.tradable_row(instrument) else { continue };
             if !self.engine.book.pending.contains(&id) {
                 continue; // cancelled by a fill just now
             }
-            self.engine.book.pending.retain(|&p| p != id);
             let view = &self.views[instrument.ix()];
-            match self.spec.market.fill {
+            let is_done = match self.spec.market.fill {
                 FillMode::NextOpen => self.execute(id, view.open[row as usize], When::Open)?,
                 FillMode::Close => self.execute(id, view.close[row as usize], When::Close)?,
+            };
+            if is_done {
+                self.engine.book.pending.retain(|&p| p != id);
             }
             self.drain_bus()?;
         }
@@ -471,16 +486,20 @@ impl<S: Strategy> Loop<'_, '_, S> {
             let side = order.request.side;
             let raw = match order.request.kind {
                 OrderKind::Limit(limit) if !self.yields_to_stop(&order) => limit_price(side, limit, &bar),
+                OrderKind::Stop(_) if resting.triggered => Some(bar.open),
                 OrderKind::Stop(stop) => {
                     stop_price(side, resting.trail.map_or(stop, |trail| trail.level(side)), &bar)
                 }
                 _ => None,
             };
             if let Some(raw) = raw {
-                self.engine.book.remove(id);
                 let when =
                     if raw == bar.open && !self.is_born_now(&resting) { When::Open } else { When::Inside };
-                self.execute(id, raw, when)?;
+                if self.execute(id, raw, when)? {
+                    self.engine.book.remove(id);
+                } else {
+                    self.engine.book.resting[at].triggered = true;
+                }
                 self.drain_bus()?;
             }
         }
@@ -512,7 +531,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     /// The bar an order is held against: for an order born inside it, the entry's price stands for the open.
     fn bar_for(&self, resting: &Resting) -> Option<OhlcBar> {
-        let row = self.row_now(resting.instrument)? as usize;
+        let row = self.tradable_row(resting.instrument)? as usize;
         let view = &self.views[resting.instrument.ix()];
         let open = match resting.born {
             Some((step, price)) if step == self.clock.step => price,
@@ -543,30 +562,20 @@ impl<S: Strategy> Loop<'_, '_, S> {
             }
             if resting.live_from <= self.clock.step {
                 entry.bars_seen += 1;
-                if matches!(order.request.tif, TimeInForce::Bars(n) if entry.bars_seen >= n) {
+                let is_over = match order.request.tif {
+                    TimeInForce::Bars(n) => entry.bars_seen >= n,
+                    TimeInForce::Ioc | TimeInForce::Fok => entry.checked_at.is_some(),
+                    _ => false,
+                };
+                if is_over {
                     ids.push(resting.order);
                 }
             }
         }
         for &id in &ids {
-            self.engine.book.remove(id);
-            self.report(id, OrderStatus::Expired(CloseReason::TimeInForce));
+            self.end_of_time(id)?;
         }
         self.engine.scratch_ids = ids;
-        self.drain_bus()
-    }
-
-    /// DAY orders that have had a bar to match on end with the trading date.
-    fn expire_day_orders(&mut self) -> Result<(), EngineError> {
-        let book = &self.engine.book;
-        let is_done = |r: &&Resting| {
-            r.bars_seen > 0 && book.get(r.order).is_some_and(|o| o.request.tif == TimeInForce::Day)
-        };
-        let done: Vec<OrderId> = book.resting.iter().filter(is_done).map(|r| r.order).collect();
-        for id in done {
-            self.engine.book.remove(id);
-            self.report(id, OrderStatus::Expired(CloseReason::TimeInForce));
-        }
         self.drain_bus()
     }
 
@@ -580,29 +589,40 @@ impl<S: Strategy> Loop<'_, '_, S> {
         self.drain_bus()
     }
 
-    /// Fills an order at a price before slippage, unless cash does not allow it.
-    fn execute(&mut self, id: OrderId, raw_price: f64, when: When) -> Result<(), EngineError> {
+    /// Fills what it can of an order at a price before slippage; true when the order waits no longer.
+    fn execute(&mut self, id: OrderId, raw_price: f64, when: When) -> Result<bool, EngineError> {
         let order = *self.order(id)?;
         let request = order.request;
         let side = request.side;
-        let is_limit = matches!(request.kind, OrderKind::Limit(_));
-        let price = if is_limit { raw_price } else { self.slippage.slipped(side, raw_price) };
-        let qty = match self.fill_qty(&order, price) {
-            Ok(qty) => qty,
-            Err(reject) => {
-                self.report(id, OrderStatus::Rejected(reject));
-                return Ok(());
-            }
-        };
-        if qty <= 0.0 {
-            self.report(id, OrderStatus::Cancelled(CloseReason::PositionClosed));
-            return Ok(());
-        }
         let Some(row) = self.row_now(request.instrument) else {
             return Err(EngineError::Internal("an order fills on a step without a bar"));
         };
+        let quote = Quote { raw_price, row };
+        let share = match self.share(&order, &quote) {
+            Ok(share) => share,
+            Err(reject) => {
+                self.report(id, OrderStatus::Rejected(reject));
+                return Ok(true);
+            }
+        };
+        if share.wanted <= 0.0 {
+            self.report(id, OrderStatus::Cancelled(CloseReason::PositionClosed));
+            return Ok(true);
+        }
+        if share.qty <= 0.0 {
+            return self.keep_rest(id);
+        }
+        let qty = share.qty;
         let multiplier = self.spec.market.multiplier;
-        self.order_mut(id)?.qty = qty;
+        let price = self.price_of(&request, &quote, qty);
+        let notional = qty * price * multiplier;
+        let fees = self.fees_of(&order, qty, notional);
+        let step = self.clock.step;
+        self.engine.liquidity.take(request.instrument, step, qty);
+        let date = self.clock.date;
+        let stored = self.order_mut(id)?;
+        stored.qty = stored.progress.filled + share.wanted;
+        stored.progress.note(date, qty, notional, fees);
         let fill = Fill {
             order: id,
             instrument: request.instrument,
@@ -611,30 +631,31 @@ impl<S: Strategy> Loop<'_, '_, S> {
             side,
             qty,
             price,
-            fees: self.spec.market.fees().fees(side, qty, qty * price * multiplier),
+            fees,
             slippage_cost: (price - raw_price).abs() * qty * multiplier,
             tag: request.tag,
         };
-        let report = ExecutionReport { order: id, status: OrderStatus::Filled, fill: Some(fill) };
+        let is_whole = qty >= share.wanted;
+        let status = if is_whole { OrderStatus::Filled } else { OrderStatus::PartiallyFilled };
+        let report = ExecutionReport { order: id, status, fill: Some(fill) };
         self.engine.bus.post(Event::ExecutionReport(report));
         if !request.protection.is_none() {
             self.protect(&order, &fill, raw_price, when);
         }
-        Ok(())
+        if is_whole { Ok(true) } else { self.keep_rest(id) }
     }
 
-    /// Units that fill now; zero when a protective order has nothing left to protect.
-    fn fill_qty(&self, order: &Order, price: f64) -> Result<f64, Reject> {
+    /// Units that an order still asks for, and how many of them fill now; no unit is wanted by a protective order that
+    /// has nothing left to protect.
+    fn share(&self, order: &Order, quote: &Quote) -> Result<Share, Reject> {
         let market = self.spec.market;
         let request = &order.request;
         let cash = self.engine.portfolio.cash();
-        let affordable = |budget: f64| {
-            market.fees().affordable(request.side, budget, price, market.multiplier, market.lot)
-        };
         let held = self.engine.portfolio.position(request.instrument).qty();
-        let qty = match request.size {
-            Size::BudgetAtFill(budget) => {
-                let qty = affordable(budget.min(cash));
+        let left = order.remaining();
+        let wanted = match request.size {
+            Size::BudgetAtFill(budget) if order.progress.filled == 0.0 => {
+                let qty = self.affordable(request, budget.min(cash), quote);
                 if qty <= 0.0 {
                     return Err(if budget <= cash { Reject::ZeroQuantity } else { Reject::InsufficientCash });
                 }
@@ -642,24 +663,51 @@ impl<S: Strategy> Loop<'_, '_, S> {
             }
             _ if order.birth.is_some() => {
                 let protects = if request.side == Side::Sell { held } else { -held };
-                order.qty.min(protects).max(0.0)
+                left.min(protects).max(0.0)
             }
-            _ => order.qty,
+            _ => left,
         };
-        if request.side == Side::Sell && !market.shorts_allowed() && qty > held {
+        if request.side == Side::Sell && !market.shorts_allowed() && wanted > held {
             return Err(Reject::ShortNotAllowed);
         }
+        let volume = self.volume_at(request.instrument, quote.row);
+        let room = self.engine.liquidity.room(request.instrument, self.clock.step, volume);
+        let qty = wanted.min(room);
+        if qty < wanted && request.tif == TimeInForce::Fok {
+            return Ok(Share { wanted, qty: 0.0 });
+        }
         if request.side == Side::Buy && market.buying_power() == BuyingPower::Cash && qty > 0.0 {
-            let notional = qty * price * market.multiplier;
-            if notional + market.fees().fees(Side::Buy, qty, notional) > cash {
-                let reduced = affordable(cash);
-                if market.on_insufficient_cash == OnInsufficientCash::Reject || reduced <= 0.0 {
+            let notional = qty * self.price_of(request, quote, qty) * market.multiplier;
+            if notional + self.fees_of(order, qty, notional) > cash {
+                let reduced = self.affordable(request, cash, quote).min(qty);
+                let refuses = market.on_insufficient_cash == OnInsufficientCash::Reject
+                    || request.tif == TimeInForce::Fok;
+                if refuses || reduced <= 0.0 {
                     return Err(Reject::InsufficientCash);
                 }
-                return Ok(reduced);
+                return Ok(Share { wanted: reduced, qty: reduced });
             }
         }
-        Ok(qty)
+        Ok(Share { wanted, qty })
+    }
+
+    fn affordable(&self, request: &OrderRequest, budget: f64, quote: &Quote) -> f64 {
+        let market = self.spec.market;
+        let price = self.price_of(request, quote, 0.0);
+        market.fees().affordable(request.side, budget, price, market.multiplier, market.lot)
+    }
+
+    /// Price of an execution, after slippage where the kind of order pays it.
+    fn price_of(&self, request: &OrderRequest, quote: &Quote, _qty: f64) -> f64 {
+        match request.kind {
+            OrderKind::Limit(_) => quote.raw_price,
+            OrderKind::Market | OrderKind::Stop(_) => self.slippage.slipped(request.side, quote.raw_price),
+        }
+    }
+
+    fn fees_of(&self, order: &Order, qty: f64, notional: f64) -> f64 {
+        let fees = self.spec.market.fees();
+        charge(&fees, &order.progress, self.clock.date, order.request.side, qty, notional)
     }
 
     /// Places the protective orders of an entry (SEMANTICS section 4): both legs live on the bar of an entry at the
@@ -673,7 +721,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
         };
         let exit = fill.side.opposite();
         let away = fill.side.sign();
-        let group = PROTECTION_GROUPS | entry.id.0;
+        // One group an execution: an entry that fills in parts has legs that do not end one another.
+        let group = PROTECTION_GROUPS | self.engine.book.next_id().0;
         let mut place = |kind: OrderKind, tag: OrderTag, live_from: u32, trailing| {
             let request = OrderRequest {
                 kind,
@@ -707,6 +756,20 @@ impl<S: Strategy> Loop<'_, '_, S> {
         self.engine.bus.post(Event::ExecutionReport(ExecutionReport { order, status, fill: None }));
     }
 
+    /// Row of the bar of an instrument at this step, if it trades.
+    #[inline]
+    fn tradable_row(&self, instrument: InstrumentIx) -> Option<u32> {
+        let row = self.row_now(instrument)?;
+        (!self.engine.liquidity.is_halted(self.volume_at(instrument, row))).then_some(row)
+    }
+
+    /// Volume of a bar; none where the series has none.
+    #[inline]
+    fn volume_at(&self, instrument: InstrumentIx, row: u32) -> Option<f64> {
+        let volume = self.views[instrument.ix()].volume?[row as usize];
+        (!volume.is_nan()).then_some(volume)
+    }
+
     fn row_now(&self, instrument: InstrumentIx) -> Option<u32> {
         let newest = self.engine.newest[instrument.ix()];
         (newest != NewestBar::NONE && newest.step == self.clock.step).then_some(newest.row)
@@ -729,6 +792,21 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
 /// Groups that the engine makes for protective orders; groups of strategies are below.
 const PROTECTION_GROUPS: u64 = 1 << 63;
+
+/// What a bar offers an order.
+#[derive(Debug, Clone, Copy)]
+struct Quote {
+    /// Before slippage.
+    raw_price: f64,
+    row: u32,
+}
+
+/// What an order gets of what it wants.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    wanted: f64,
+    qty: f64,
+}
 
 /// Where in its bar an order fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -85,14 +85,14 @@ fn reserved(view: &RiskView<'_>, order: &Order, side: Side) -> f64 {
         .filter(|o| {
             o.request.instrument == order.request.instrument && o.request.side == side && o.birth.is_none()
         })
-        .map(|o| o.qty)
+        .map(Order::remaining)
         .sum()
 }
 
 /// Estimated proceeds of accepted sells less the cost of accepted buys.
 fn open_balance(view: &RiskView<'_>, order: &Order) -> f64 {
     let balance = |o: &Order| {
-        let amount = estimate(o, o.qty, view);
+        let amount = estimate(o, o.remaining(), view);
         match o.request.side {
             Side::Sell => amount,
             Side::Buy => -amount,

@@ -1,7 +1,9 @@
 //! The order book of one run: every order by its number, and the ones that wait.
 
 use super::OhlcBar;
-use crate::model::{Birth, Order, OrderRequest, OrderStatus, Side, TrailOn, TrailingSpec};
+use crate::model::{
+    Birth, Order, OrderRequest, OrderStatus, Progress, Side, TimeInForce, TrailOn, TrailingSpec,
+};
 use crate::units::{InstrumentIx, OrderId, TsNs};
 
 /// A limit or stop that waits, with what the loop needs to match it.
@@ -19,6 +21,8 @@ pub struct Resting {
     pub born: Option<(u32, f64)>,
     /// A moving stop level.
     pub trail: Option<Trail>,
+    /// A stop that was reached: what is left of it fills as a market order.
+    pub triggered: bool,
 }
 
 impl Resting {
@@ -61,6 +65,8 @@ pub struct OrderBook {
     pub pending: Vec<OrderId>,
     /// Accepted limits and stops, in order of submission.
     pub resting: Vec<Resting>,
+    /// Orders of the run that end with a date.
+    pub n_dated: u32,
 }
 
 impl OrderBook {
@@ -68,12 +74,22 @@ impl OrderBook {
         self.orders.clear();
         self.pending.clear();
         self.resting.clear();
+        self.n_dated = 0;
     }
 
     /// Enters a request under the next number.
     pub fn enter(&mut self, request: OrderRequest, submitted: TsNs, birth: Option<Birth>) -> OrderId {
         let id = OrderId(self.orders.len() as u64 + 1);
-        self.orders.push(Order { id, request, qty: 0.0, submitted, status: OrderStatus::Submitted, birth });
+        self.n_dated += u32::from(matches!(request.tif, TimeInForce::Gtd(_)));
+        self.orders.push(Order {
+            id,
+            request,
+            qty: 0.0,
+            submitted,
+            status: OrderStatus::Submitted,
+            birth,
+            progress: Progress::NONE,
+        });
         id
     }
 

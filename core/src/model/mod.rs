@@ -3,6 +3,7 @@
 mod fill;
 mod instrument;
 mod order;
+mod progress;
 mod trip;
 
 pub use fill::Fill;
@@ -11,4 +12,5 @@ pub use order::{
     Birth, CloseReason, Order, OrderKind, OrderRequest, OrderStatus, OrderTag, Protection, ProtectionLevel,
     Reject, Side, Size, TimeInForce, TrailOn, TrailingSpec,
 };
+pub use progress::Progress;
 pub use trip::RoundTrip;

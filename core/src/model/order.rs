@@ -1,6 +1,7 @@
 //! Orders: what is asked, what became of it.
 
-use crate::units::{InstrumentIx, OrderId, TsNs};
+use super::Progress;
+use crate::units::{InstrumentIx, OrderId, TradingDate, TsNs};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,6 +71,19 @@ pub enum TimeInForce {
     Day,
     /// For this many bars of the instrument after the one it was placed on, at least one.
     Bars(u32),
+    /// For its first bar only: what does not fill there is cancelled.
+    Ioc,
+    /// Whole on its first bar, or not at all.
+    Fok,
+    /// Until the end of this trading date.
+    Gtd(TradingDate),
+}
+
+impl TimeInForce {
+    /// Lives for one bar only.
+    pub fn is_immediate(self) -> bool {
+        matches!(self, Self::Ioc | Self::Fok)
+    }
 }
 
 /// How much to trade. Computed quantities are floored to the lot of the instrument.
@@ -276,6 +290,8 @@ impl CloseReason {
 pub enum OrderStatus {
     Submitted,
     Accepted,
+    /// Works on with a rest.
+    PartiallyFilled,
     Filled,
     Rejected(Reject),
     Cancelled(CloseReason),
@@ -287,6 +303,7 @@ impl OrderStatus {
         match self {
             Self::Submitted => "submitted",
             Self::Accepted => "accepted",
+            Self::PartiallyFilled => "partially_filled",
             Self::Filled => "filled",
             Self::Rejected(_) => "rejected",
             Self::Cancelled(_) => "cancelled",
@@ -298,12 +315,12 @@ impl OrderStatus {
         match self {
             Self::Rejected(reject) => reject.name(),
             Self::Cancelled(reason) | Self::Expired(reason) => reason.name(),
-            Self::Submitted | Self::Accepted | Self::Filled => "",
+            Self::Submitted | Self::Accepted | Self::PartiallyFilled | Self::Filled => "",
         }
     }
 
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Submitted | Self::Accepted)
+        !matches!(self, Self::Submitted | Self::Accepted | Self::PartiallyFilled)
     }
 }
 
@@ -330,4 +347,13 @@ pub struct Order {
     pub status: OrderStatus,
     /// Present for an order that the engine placed to protect an entry.
     pub birth: Option<Birth>,
+    pub progress: Progress,
+}
+
+impl Order {
+    /// Units that have not filled; zero until the size is resolved.
+    #[inline]
+    pub fn remaining(&self) -> f64 {
+        self.qty - self.progress.filled
+    }
 }
