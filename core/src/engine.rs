@@ -1,5 +1,6 @@
 //! The loop: the order of steps lives here, rules do not (SEMANTICS section 2).
 
+mod conditional;
 mod lifecycle;
 
 use crate::bus::Bus;
@@ -9,7 +10,7 @@ use crate::data::{AssetView, BarAt, Panel, Timeline};
 use crate::error::EngineError;
 use crate::event::{Event, ExecutionReport};
 use crate::execution::{
-    BpsSlippage, Liquidity, OhlcBar, OrderBook, Resting, SlippageModel, Trail, charge, limit_price,
+    BpsSlippage, Closing, Liquidity, OhlcBar, OrderBook, Resting, SlippageModel, Trail, charge, limit_price,
     stop_price,
 };
 use crate::market::{BuyingPower, FillMode, Market, MarketRules, OnInsufficientCash};
@@ -60,6 +61,8 @@ pub struct Record {
     pub n_orders: u64,
     pub n_fills: u64,
     pub n_rejects: u64,
+    /// Amendments refused; their orders worked on.
+    pub n_amend_rejects: u64,
     pub fees: f64,
     pub slippage_cost: f64,
     pub traded_notional: f64,
@@ -81,6 +84,7 @@ impl Record {
         self.n_orders = 0;
         self.n_fills = 0;
         self.n_rejects = 0;
+        self.n_amend_rejects = 0;
         self.fees = 0.0;
         self.slippage_cost = 0.0;
         self.traded_notional = 0.0;
@@ -157,6 +161,7 @@ struct Loop<'a, 's, S> {
 enum Pass {
     Stops,
     Limits,
+    StopLimits,
     Trailing,
     /// Protective stops of entries that filled inside this bar.
     Newborn,
@@ -208,6 +213,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if !self.engine.book.resting.is_empty() {
             self.match_resting()?;
         }
+        if !self.engine.book.closing.is_empty() {
+            self.fill_closing()?;
+        }
         for bar in bars {
             let close = self.views[bar.instrument.ix()].close[bar.row as usize];
             self.engine.portfolio.mark(bar.instrument, close);
@@ -221,6 +229,10 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.fill_pending()?;
         }
         self.flush_commands()?;
+        if !self.engine.book.children.is_empty() && !self.clock.is_last_step {
+            self.release_children()?;
+            self.flush_commands()?;
+        }
         if self.clock.is_last_step {
             self.expire_all()?;
         } else if self.clock.ends_date {
@@ -279,6 +291,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
                         self.engine.bus.post(Event::OrderRequest(id));
                     }
                     Command::Cancel(id) => self.engine.bus.post(Event::CancelRequest(id)),
+                    Command::Amend(id, amendment) => {
+                        self.engine.bus.post(Event::AmendRequest(id, amendment));
+                    }
                 }
                 self.drain_bus()?;
             }
@@ -293,6 +308,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             match event {
                 Event::OrderRequest(id) => self.on_request(id)?,
                 Event::CancelRequest(id) => self.on_cancel(id),
+                Event::AmendRequest(id, amendment) => self.on_amend(id, amendment)?,
                 Event::OrderValidated(id) => self.on_validated(id)?,
                 Event::ExecutionReport(report) => self.on_report(&report)?,
             }
@@ -309,13 +325,12 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.report(id, OrderStatus::Expired(CloseReason::EndOfData));
             return Ok(());
         }
-        let view = RiskView {
-            market: self.spec.market,
-            portfolio: &self.engine.portfolio,
-            book: &self.engine.book,
-            decision_equity: self.decision_equity,
-        };
-        match RiskManager.check(&order, &view) {
+        if self.waits_for_parent(&order) {
+            return Ok(());
+        }
+        self.start_trailing(id)?;
+        let order = *self.order(id)?;
+        match self.check_risk(&order) {
             Ok(qty) => {
                 let order = self.order_mut(id)?;
                 order.qty = qty;
@@ -324,6 +339,16 @@ impl<S: Strategy> Loop<'_, '_, S> {
             Err(reject) => self.report(id, OrderStatus::Rejected(reject)),
         }
         Ok(())
+    }
+
+    fn check_risk(&self, order: &Order) -> Result<f64, Reject> {
+        let view = RiskView {
+            market: self.spec.market,
+            portfolio: &self.engine.portfolio,
+            book: &self.engine.book,
+            decision_equity: self.decision_equity,
+        };
+        RiskManager.check(order, &view)
     }
 
     fn on_cancel(&mut self, id: OrderId) {
@@ -340,11 +365,14 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if S::WANTS_REPORTS {
             self.report(id, OrderStatus::Accepted);
         }
-        if order.request.kind != OrderKind::Market {
+        if order.request.kind == OrderKind::MarketOnClose {
+            self.engine.book.closing.push(Closing { order: id, instrument, placed: self.clock.date });
+        } else if order.request.kind != OrderKind::Market {
+            let close = self.engine.portfolio.last_close(instrument);
             let trail = order
                 .request
                 .trailing
-                .map(|spec| Trail { spec, best: order.birth.map_or(f64::NAN, |b| b.price) });
+                .map(|spec| Trail { spec, best: order.birth.map_or(close, |b| b.price) });
             self.engine.book.resting.push(Resting {
                 order: id,
                 instrument,
@@ -356,6 +384,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 triggered: false,
             });
         } else if self.spec.market.fill == FillMode::Close
+            && order.request.parent.is_none()
             && let Some(row) = self.tradable_row(instrument)
         {
             let close = self.views[instrument.ix()].close[row as usize];
@@ -386,7 +415,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 position_closed = Some(fill.instrument);
             }
         }
-        if matches!(report.status, OrderStatus::Rejected(_)) {
+        if report.refused.is_some() {
+            self.engine.record.n_amend_rejects += 1;
+        } else if matches!(report.status, OrderStatus::Rejected(_)) {
             self.engine.record.n_rejects += 1;
         }
         self.order_mut(report.order)?.status = report.status;
@@ -456,7 +487,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
     }
 
     fn match_resting(&mut self) -> Result<(), EngineError> {
-        for pass in [Pass::Stops, Pass::Limits, Pass::Trailing, Pass::Newborn] {
+        for pass in [Pass::Stops, Pass::Limits, Pass::StopLimits, Pass::Trailing, Pass::Newborn] {
             self.match_pass(pass)?;
         }
         self.age_resting()
@@ -474,6 +505,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             let belongs = match (pass, order.request.kind) {
                 (Pass::Stops, OrderKind::Stop(_)) => resting.trail.is_none(),
                 (Pass::Limits, OrderKind::Limit(_)) => true,
+                (Pass::StopLimits, OrderKind::StopLimit { .. }) => true,
                 (Pass::Trailing, _) => resting.trail.is_some(),
                 (Pass::Newborn, OrderKind::Stop(_)) => true,
                 _ => false,
@@ -486,6 +518,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             let side = order.request.side;
             let raw = match order.request.kind {
                 OrderKind::Limit(limit) if !self.yields_to_stop(&order) => limit_price(side, limit, &bar),
+                OrderKind::StopLimit { stop, limit } => self.match_stop_limit(at, side, stop, limit, &bar),
                 OrderKind::Stop(_) if resting.triggered => Some(bar.open),
                 OrderKind::Stop(stop) => {
                     stop_price(side, resting.trail.map_or(stop, |trail| trail.level(side)), &bar)
@@ -637,7 +670,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
         };
         let is_whole = qty >= share.wanted;
         let status = if is_whole { OrderStatus::Filled } else { OrderStatus::PartiallyFilled };
-        let report = ExecutionReport { order: id, status, fill: Some(fill) };
+        let report = ExecutionReport { order: id, status, fill: Some(fill), refused: None };
         self.engine.bus.post(Event::ExecutionReport(report));
         if !request.protection.is_none() {
             self.protect(&order, &fill, raw_price, when);
@@ -700,8 +733,10 @@ impl<S: Strategy> Loop<'_, '_, S> {
     /// Price of an execution, after slippage where the kind of order pays it.
     fn price_of(&self, request: &OrderRequest, quote: &Quote, _qty: f64) -> f64 {
         match request.kind {
-            OrderKind::Limit(_) => quote.raw_price,
-            OrderKind::Market | OrderKind::Stop(_) => self.slippage.slipped(request.side, quote.raw_price),
+            OrderKind::Limit(_) | OrderKind::StopLimit { .. } => quote.raw_price,
+            OrderKind::Market | OrderKind::MarketOnClose | OrderKind::Stop(_) => {
+                self.slippage.slipped(request.side, quote.raw_price)
+            }
         }
     }
 
@@ -753,7 +788,12 @@ impl<S: Strategy> Loop<'_, '_, S> {
     }
 
     fn report(&mut self, order: OrderId, status: OrderStatus) {
-        self.engine.bus.post(Event::ExecutionReport(ExecutionReport { order, status, fill: None }));
+        self.engine.bus.post(Event::ExecutionReport(ExecutionReport {
+            order,
+            status,
+            fill: None,
+            refused: None,
+        }));
     }
 
     /// Row of the bar of an instrument at this step, if it trades.

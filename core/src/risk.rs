@@ -23,9 +23,7 @@ impl RiskManager {
     /// Units of the order, zero when they are resolved by the fill; or why it is refused.
     pub fn check(self, order: &Order, view: &RiskView<'_>) -> Result<f64, Reject> {
         let request = &order.request;
-        if let Some(price) = request.kind.price()
-            && !(price.is_finite() && price > 0.0)
-        {
+        if request.kind.prices().any(|price| !(price.is_finite() && price > 0.0)) {
             return Err(Reject::BadPrice);
         }
         let qty = resolve_qty(order, view)?;

@@ -5,11 +5,12 @@ mod common;
 
 use akq_core::market::{Commission, ExecutionSpec, FillMode, Market};
 use akq_core::model::{
-    CloseReason, OrderKind, OrderRequest, OrderStatus, OrderTag, Protection, ProtectionLevel, Side, Size,
-    TimeInForce,
+    Amendment, CloseReason, OrderKind, OrderRequest, OrderStatus, OrderTag, Protection, ProtectionLevel,
+    Reject, Side, Size, TimeInForce, TrailOn, TrailingSpec,
 };
+use akq_core::units::OrderId;
 use akq_core::units::{InstrumentIx, TradingDate};
-use common::{Ohlc, Outcome, script, script_volume};
+use common::{Ohlc, Outcome, Script, Series, panel_of, run_on, script, script_volume};
 
 const A: InstrumentIx = InstrumentIx(0);
 
@@ -178,19 +179,19 @@ fn good_till_date_ends_with_that_date_or_before_the_next_one_that_trades() {
     assert_eq!(statuses(&until(-1)), [over]);
     assert_eq!(fills(&until(4)), [(4, Side::Buy, 1.0, 6.0)]);
     // Date 2 does not trade: an order good till then may not match on date 3.
-    let sparse = common::Series {
+    let sparse = Series {
         symbol: "A".to_owned(),
         bars: vec![(0, flat(10.0)), (1, flat(10.0)), (3, [10.0, 10.0, 5.0, 10.0]), (4, flat(10.0))],
     };
     let mut strategy =
-        common::Script(|ctx: &mut akq_core::context::Context<'_>, bar: akq_core::data::BarAt| {
+        Script(|ctx: &mut akq_core::context::Context<'_>, bar: akq_core::data::BarAt| {
             if bar.row == 0 {
                 let request = with_kind(buy(1.0), OrderKind::Limit(6.0));
                 ctx.submit(with_tif(request, TimeInForce::Gtd(TradingDate(2))));
             }
         });
-    let panel = common::panel_of(&[sparse], 1);
-    let outcome = common::run_on(&panel, &Market::default(), &mut strategy).unwrap();
+    let panel = panel_of(&[sparse], 1);
+    let outcome = run_on(&panel, &Market::default(), &mut strategy).unwrap();
     assert_eq!(statuses(&outcome), [over]);
 }
 
@@ -290,4 +291,294 @@ fn execution_settings_that_mean_nothing_are_refused() {
         assert!(participating(share, 1.0).check().is_err(), "{share}");
     }
     assert!(participating(1.0, 1.0).check().is_ok());
+}
+
+/// Pitfall 2: a stop at 95 on a bar O100 L88 fills at 95, not at the open.
+#[test]
+fn pitfall_2_a_stop_fills_at_its_level_or_at_a_worse_open() {
+    let through = [flat(100.0), [100.0, 101.0, 88.0, 90.0], flat(90.0)];
+    let gap = [flat(100.0), [92.0, 93.0, 88.0, 90.0], flat(90.0)];
+    for (bars, price) in [(through, 95.0), (gap, 92.0)] {
+        let outcome = script(&bars, &Market::default(), |ctx, bar| {
+            if bar.row == 0 {
+                ctx.submit(with_kind(sell(1.0), OrderKind::Stop(95.0)));
+            }
+        });
+        assert_eq!(fills(&outcome), [(1, Side::Sell, 1.0, price)]);
+    }
+}
+
+/// Pitfall 6: with close fills only market orders use the decision bar.
+#[test]
+fn pitfall_6_close_mode_fills_market_orders_only_on_the_decision_bar() {
+    let market = Market { fill: FillMode::Close, ..Market::default() };
+    let wide = [100.0, 110.0, 90.0, 100.0];
+    let trailing = TrailingSpec { level: ProtectionLevel::Abs(5.0), on: TrailOn::High };
+    let waiting = [
+        with_kind(buy(1.0), OrderKind::Limit(95.0)),
+        with_kind(buy(1.0), OrderKind::Stop(105.0)),
+        with_kind(buy(1.0), OrderKind::StopLimit { stop: 105.0, limit: 106.0 }),
+        OrderRequest::trailing_stop(A, Side::Sell, Size::Qty(1.0), trailing),
+        with_kind(buy(1.0), OrderKind::MarketOnClose),
+    ];
+    for request in waiting {
+        let outcome = script(&[wide, wide, wide], &market, |ctx, bar| {
+            if bar.row == 0 {
+                ctx.submit(request);
+            }
+        });
+        assert_eq!(outcome.record.fills.len(), 1, "{request:?}");
+        assert_eq!(outcome.record.fills[0].row, 1, "{request:?}");
+    }
+}
+
+#[test]
+fn a_stop_limit_fills_in_its_trigger_bar_only_if_the_trigger_price_satisfies_the_limit() {
+    let stop_limit = |bars: &[Ohlc]| {
+        script(bars, &Market { slippage_bps: 100.0, ..Market::default() }, |ctx, bar| {
+            if bar.row == 0 {
+                ctx.submit(with_kind(buy(1.0), OrderKind::StopLimit { stop: 105.0, limit: 106.0 }));
+            }
+        })
+    };
+    // Reached inside the bar: at 105, without slippage.
+    let inside = stop_limit(&[flat(100.0), [101.0, 107.0, 100.0, 106.0], flat(106.0)]);
+    assert_eq!(fills(&inside), [(1, Side::Buy, 1.0, 105.0)]);
+    // Opens at 108, beyond the limit: rests, although the bar comes back to 104; fills at the next open of 105.5.
+    let gap =
+        stop_limit(&[flat(100.0), [108.0, 109.0, 104.0, 107.0], [105.5, 106.0, 105.0, 105.5], flat(105.0)]);
+    assert_eq!(fills(&gap), [(2, Side::Buy, 1.0, 105.5)]);
+    // Triggered, then the market stays above the limit.
+    let away = stop_limit(&[flat(100.0), flat(108.0), flat(107.0), flat(107.0)]);
+    assert!(away.record.fills.is_empty());
+    // Never triggered: a price below the limit is no reason to buy.
+    let quiet = stop_limit(&[flat(100.0), flat(101.0), flat(101.0)]);
+    assert!(quiet.record.fills.is_empty());
+}
+
+#[test]
+fn a_stop_limit_to_sell_mirrors_one_to_buy() {
+    let bars = [flat(100.0), [93.0, 94.0, 90.0, 91.0], [93.5, 95.0, 92.0, 94.0], flat(94.0)];
+    let outcome = script(&bars, &Market::default(), |ctx, bar| {
+        if bar.row == 0 {
+            ctx.submit(with_kind(sell(1.0), OrderKind::StopLimit { stop: 95.0, limit: 94.0 }));
+        }
+    });
+    // Trigger price min(93, 95) = 93 is below the limit of 94; the next bar reaches 94 from an open of 93.5.
+    assert_eq!(fills(&outcome), [(2, Side::Sell, 1.0, 94.0)]);
+}
+
+#[test]
+fn a_trailing_stop_of_a_strategy_starts_at_the_close_and_follows_completed_bars() {
+    let run = |level, on| {
+        let bars = [
+            [100.0, 120.0, 99.0, 100.0],  // the decision: its high of 120 does not count
+            [100.0, 110.0, 96.0, 105.0],  // level 95 from the close of 100
+            [105.0, 106.0, 101.5, 103.0], // level 105 from the high of 110, 100 from the close of 105
+            [103.0, 103.0, 99.0, 99.5],
+            flat(99.0),
+        ];
+        script(&bars, &Market::default(), |ctx, bar| {
+            if bar.row == 0 {
+                let spec = TrailingSpec { level, on };
+                ctx.submit(OrderRequest::trailing_stop(A, Side::Sell, Size::Qty(1.0), spec));
+            }
+        })
+    };
+    let by_high = run(ProtectionLevel::Abs(5.0), TrailOn::High);
+    assert_eq!(fills(&by_high), [(2, Side::Sell, 1.0, 105.0)]); // opens at the level of 105
+    let by_close = run(ProtectionLevel::Abs(5.0), TrailOn::Close);
+    assert_eq!(fills(&by_close), [(3, Side::Sell, 1.0, 100.0)]);
+    // 5 % of 110 is 5.5: the level of 104.5 lies inside row 2.
+    let by_share = run(ProtectionLevel::Pct(0.05), TrailOn::High);
+    assert_eq!(fills(&by_share), [(2, Side::Sell, 1.0, 110.0 - 110.0 * 0.05)]);
+    assert_eq!(by_share.orders[0].kind_name(), "trailing_stop");
+    for level in [ProtectionLevel::Abs(-1.0), ProtectionLevel::Abs(100.0), ProtectionLevel::Pct(f64::NAN)] {
+        assert_eq!(statuses(&run(level, TrailOn::High)), [OrderStatus::Rejected(Reject::BadPrice)]);
+    }
+}
+
+#[test]
+fn market_on_close_fills_at_the_close_of_the_next_date_with_a_bar() {
+    let bars: Vec<Ohlc> = (0..8).map(|i| [10.0, 30.0, 5.0, 11.0 + f64::from(i)]).collect();
+    let run = |steps_a_day: i64, at: u32| {
+        let panel = panel_of(&[Series::dense("A", &bars)], steps_a_day);
+        let mut strategy = Script(|ctx: &mut akq_core::context::Context<'_>, bar: akq_core::data::BarAt| {
+            if bar.row == at {
+                ctx.submit(with_kind(buy(1.0), OrderKind::MarketOnClose));
+                assert!(ctx.has_pending_market(A));
+            }
+        });
+        run_on(&panel, &Market { slippage_bps: 10.0, ..Market::default() }, &mut strategy).unwrap()
+    };
+    // Daily data: the next close, with slippage.
+    assert_eq!(fills(&run(1, 2)), [(3, Side::Buy, 1.0, 14.0 * 1.001)]);
+    // Four bars a date: from row 1 and from row 3 (the last of its date) to row 7.
+    for at in [1, 3] {
+        assert_eq!(fills(&run(4, at)), [(7, Side::Buy, 1.0, 18.0 * 1.001)]);
+    }
+    assert_eq!(statuses(&run(4, 4)), [OrderStatus::Expired(CloseReason::EndOfData)]);
+}
+
+#[test]
+fn a_child_is_handed_in_when_its_parent_has_filled() {
+    let bars = [
+        flat(100.0),
+        [100.0, 120.0, 94.0, 100.0], // fills the parent at 95; the child's 110 is in reach, but not yet its turn
+        [100.0, 111.0, 99.0, 100.0],
+        flat(100.0),
+    ];
+    let run = |limit: f64, tif: TimeInForce| {
+        script(&bars, &Market::default(), |ctx, bar| {
+            if bar.row == 0 {
+                let parent = ctx.submit(with_tif(with_kind(buy(2.0), OrderKind::Limit(limit)), tif));
+                let child = with_kind(sell(2.0), OrderKind::Limit(110.0));
+                ctx.submit(OrderRequest { parent: Some(parent), ..child });
+            }
+        })
+    };
+    let filled = run(95.0, TimeInForce::Gtc);
+    assert_eq!(fills(&filled), [(1, Side::Buy, 2.0, 95.0), (2, Side::Sell, 2.0, 110.0)]);
+    let expired = run(50.0, TimeInForce::Bars(1));
+    assert_eq!(
+        statuses(&expired),
+        [OrderStatus::Expired(CloseReason::TimeInForce), OrderStatus::Cancelled(CloseReason::Parent)]
+    );
+    let waits = run(50.0, TimeInForce::Gtc);
+    assert_eq!(statuses(&waits), [OrderStatus::Expired(CloseReason::EndOfData); 2]);
+}
+
+#[test]
+fn a_market_child_fills_on_the_bar_after_its_parent_in_both_modes() {
+    for (fill, row) in [(FillMode::NextOpen, 2), (FillMode::Close, 1)] {
+        let market = Market { fill, ..Market::default() };
+        let outcome = script(&[flat(10.0), flat(11.0), flat(12.0), flat(13.0)], &market, |ctx, bar| {
+            if bar.row == 0 {
+                let parent = ctx.submit(buy(1.0));
+                ctx.submit(OrderRequest { parent: Some(parent), ..sell(1.0) });
+            }
+        });
+        assert_eq!(outcome.record.fills.len(), 2, "{fill:?}");
+        assert_eq!(outcome.record.fills[1].row, row, "{fill:?}");
+    }
+}
+
+#[test]
+fn a_parent_that_ends_in_parts_hands_on_the_same_part() {
+    // 60 of 100 fill at once and the rest is cancelled; half of 60 is 30.
+    let market = participating(0.5, 10.0);
+    let outcome = script_volume(&at_ten(&[120.0; 5]), 1, &market, |ctx, bar| {
+        if bar.row == 0 {
+            let parent = ctx.submit(with_tif(buy(100.0), TimeInForce::Ioc));
+            ctx.submit(OrderRequest { parent: Some(parent), ..sell(50.0) });
+        }
+    });
+    assert_eq!(fills(&outcome), [(1, Side::Buy, 60.0, 10.0), (2, Side::Sell, 30.0, 10.0)]);
+}
+
+#[test]
+fn a_parent_must_stand_before_its_child() {
+    let outcome = script(&[flat(10.0); 3], &Market::default(), |ctx, bar| {
+        if bar.row == 0 {
+            ctx.submit(OrderRequest { parent: Some(OrderId(1)), ..buy(1.0) }); // itself
+            ctx.submit(OrderRequest { parent: Some(OrderId(9)), ..buy(1.0) });
+        }
+    });
+    assert_eq!(statuses(&outcome), [OrderStatus::Rejected(Reject::UnknownOrder); 2]);
+}
+
+#[test]
+fn a_waiting_child_can_be_taken_back() {
+    let mut child = None;
+    let outcome = script(&[flat(10.0); 5], &Market::default(), |ctx, bar| match bar.row {
+        0 => {
+            let parent = ctx.submit(with_kind(buy(1.0), OrderKind::MarketOnClose));
+            child = Some(ctx.submit(OrderRequest { parent: Some(parent), ..sell(1.0) }));
+            ctx.cancel(child.unwrap());
+        }
+        2 => assert!(!ctx.is_working(child.unwrap())),
+        _ => {}
+    });
+    assert_eq!(outcome.record.fills.len(), 1);
+    assert_eq!(outcome.orders[1].status, OrderStatus::Cancelled(CloseReason::Request));
+}
+
+#[test]
+fn an_amended_order_has_its_new_prices_and_quantity_from_the_next_bar() {
+    // Row 1 reaches 95 with the limit still at 90; the amendment to 95 made there counts on row 2.
+    let bars = [flat(100.0), [100.0, 100.0, 94.0, 100.0], [100.0, 100.0, 94.0, 100.0], flat(100.0)];
+    let mut id = OrderId(0);
+    let outcome = script(&bars, &Market::default(), |ctx, bar| match bar.row {
+        0 => id = ctx.submit(with_kind(buy(1.0), OrderKind::Limit(90.0))),
+        1 => ctx.amend(id, Amendment { limit: Some(95.0), qty: Some(3.0), ..Amendment::default() }),
+        _ => {}
+    });
+    assert_eq!(fills(&outcome), [(2, Side::Buy, 3.0, 95.0)]);
+    assert_eq!(outcome.record.n_amend_rejects, 0);
+}
+
+#[test]
+fn an_amendment_after_a_partial_fill_counts_the_whole_quantity() {
+    let mut id = OrderId(0);
+    let amend_to = |qty: f64, id: &mut OrderId| {
+        script_volume(&at_ten(&[100.0; 6]), 1, &participating(0.5, 1.0), |ctx, bar| match bar.row {
+            0 => *id = ctx.submit(with_kind(buy(200.0), OrderKind::Limit(10.0))),
+            1 => ctx.amend(*id, Amendment { qty: Some(qty), ..Amendment::default() }),
+            _ => {}
+        })
+    };
+    let smaller = amend_to(80.0, &mut id);
+    assert_eq!(smaller.record.fills.iter().map(|f| f.qty).collect::<Vec<_>>(), [50.0, 30.0]);
+    assert_eq!(statuses(&smaller), [OrderStatus::Filled]);
+    // 50 have filled: the order cannot become one of 40, and stays one of 200.
+    let too_small = amend_to(40.0, &mut id);
+    assert_eq!(too_small.record.fills.iter().map(|f| f.qty).collect::<Vec<_>>(), [50.0; 4]);
+    assert_eq!(too_small.record.n_amend_rejects, 1);
+}
+
+#[test]
+fn a_refused_amendment_leaves_the_order_working_and_is_reported_once() {
+    #[derive(Default)]
+    struct Listener {
+        heard: Vec<(&'static str, Option<Reject>)>,
+    }
+    use akq_core::context::Context;
+    use akq_core::data::BarAt;
+    use akq_core::event::ExecutionReport;
+    use akq_core::strategy::{Strategy, StrategyFailure};
+    impl Strategy for Listener {
+        fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
+            match bar.row {
+                0 => {
+                    ctx.submit(with_kind(buy(1.0), OrderKind::Limit(9.0)));
+                }
+                1 => {
+                    ctx.amend(OrderId(1), Amendment { limit: Some(-1.0), ..Amendment::default() });
+                    ctx.amend(OrderId(1), Amendment { stop: Some(9.5), ..Amendment::default() });
+                    ctx.amend(OrderId(7), Amendment::default());
+                }
+                3 => ctx.amend(OrderId(1), Amendment { limit: Some(8.0), ..Amendment::default() }),
+                _ => {}
+            }
+            Ok(())
+        }
+        fn on_order(&mut self, _: &mut Context<'_>, r: &ExecutionReport) -> Result<(), StrategyFailure> {
+            self.heard.push((r.status.name(), r.refused));
+            Ok(())
+        }
+    }
+    let bars = [flat(10.0), flat(10.0), [10.0, 10.0, 8.5, 9.0], flat(10.0), flat(10.0)];
+    let mut listener = Listener::default();
+    let outcome =
+        run_on(&panel_of(&[Series::dense("A", &bars)], 1), &Market::default(), &mut listener).unwrap();
+    assert_eq!(fills(&outcome), [(2, Side::Buy, 1.0, 9.0)]);
+    let expected = [
+        ("accepted", None),
+        ("accepted", Some(Reject::BadPrice)),
+        ("accepted", Some(Reject::NoSuchPrice)),
+        ("filled", None),
+        ("filled", Some(Reject::NotWorking)),
+    ];
+    assert_eq!(listener.heard, expected);
+    assert_eq!((outcome.record.n_rejects, outcome.record.n_amend_rejects), (0, 4));
 }

@@ -39,7 +39,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
     pub(super) fn expire_with_date(&mut self) -> Result<(), EngineError> {
         let date = self.clock.date;
         let book = &self.engine.book;
-        if book.pending.is_empty() && book.resting.is_empty() {
+        if book.pending.is_empty() && book.resting.is_empty() && book.closing.is_empty() {
             return Ok(());
         }
         let is_over = |id: OrderId, was_offered: bool| {
@@ -51,8 +51,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
         };
         let resting_is_over = |r: &&Resting| is_over(r.order, r.checked_at.is_some());
         let tried = |id: OrderId| book.get(id).is_some_and(|order| order.progress.tries > 0);
-        let mut done: Vec<OrderId> =
-            book.pending.iter().copied().filter(|&id| is_over(id, tried(id))).collect();
+        let market = book.pending.iter().copied().chain(book.closing.iter().map(|c| c.order));
+        let mut done: Vec<OrderId> = market.filter(|&id| is_over(id, tried(id))).collect();
         done.extend(book.resting.iter().filter(resting_is_over).map(|r| r.order));
         self.expire(&done)
     }

@@ -4,7 +4,7 @@ use super::OhlcBar;
 use crate::model::{
     Birth, Order, OrderRequest, OrderStatus, Progress, Side, TimeInForce, TrailOn, TrailingSpec,
 };
-use crate::units::{InstrumentIx, OrderId, TsNs};
+use crate::units::{InstrumentIx, OrderId, TradingDate, TsNs};
 
 /// A limit or stop that waits, with what the loop needs to match it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,6 +57,15 @@ impl Trail {
     }
 }
 
+/// A market-on-close order that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closing {
+    pub order: OrderId,
+    pub instrument: InstrumentIx,
+    /// The trading date it was placed on: it fills at the close of a later one.
+    pub placed: TradingDate,
+}
+
 /// Orders of one run.
 #[derive(Debug, Default)]
 pub struct OrderBook {
@@ -65,6 +74,10 @@ pub struct OrderBook {
     pub pending: Vec<OrderId>,
     /// Accepted limits and stops, in order of submission.
     pub resting: Vec<Resting>,
+    /// Accepted market-on-close orders, in order of submission.
+    pub closing: Vec<Closing>,
+    /// Orders that wait for another one to fill, not yet handed in.
+    pub children: Vec<OrderId>,
     /// Orders of the run that end with a date.
     pub n_dated: u32,
 }
@@ -74,6 +87,8 @@ impl OrderBook {
         self.orders.clear();
         self.pending.clear();
         self.resting.clear();
+        self.closing.clear();
+        self.children.clear();
         self.n_dated = 0;
     }
 
@@ -114,10 +129,14 @@ impl OrderBook {
     pub fn remove(&mut self, id: OrderId) {
         self.pending.retain(|&p| p != id);
         self.resting.retain(|r| r.order != id);
+        self.closing.retain(|c| c.order != id);
+        self.children.retain(|&c| c != id);
     }
 
-    /// Numbers of the orders that wait, market orders first.
+    /// Numbers of the orders that wait, market orders first, those that wait for another one last.
     pub fn working(&self) -> impl Iterator<Item = OrderId> + '_ {
-        self.pending.iter().copied().chain(self.resting.iter().map(|r| r.order))
+        let closing = self.closing.iter().map(|c| c.order);
+        let resting = self.resting.iter().map(|r| r.order);
+        self.pending.iter().copied().chain(closing).chain(resting).chain(self.children.iter().copied())
     }
 }

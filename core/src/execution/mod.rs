@@ -6,8 +6,8 @@ mod liquidity;
 mod matching;
 mod slippage;
 
-pub use book::{OrderBook, Resting, Trail};
+pub use book::{Closing, OrderBook, Resting, Trail};
 pub use charge::charge;
 pub use liquidity::{Liquidity, floor_to_lot};
-pub use matching::{OhlcBar, limit_price, stop_price};
+pub use matching::{OhlcBar, StopLimitMatch, limit_price, stop_limit_match, stop_price};
 pub use slippage::{BpsSlippage, SlippageModel};

@@ -1,11 +1,13 @@
 //! The nouns of trading: what the engine talks about. No rules live here.
 
+mod amendment;
 mod fill;
 mod instrument;
 mod order;
 mod progress;
 mod trip;
 
+pub use amendment::Amendment;
 pub use fill::Fill;
 pub use instrument::Instrument;
 pub use order::{

@@ -43,6 +43,13 @@ pub enum OrderKind {
     Market,
     Limit(f64),
     Stop(f64),
+    /// A stop that becomes a limit when it is reached.
+    StopLimit {
+        stop: f64,
+        limit: f64,
+    },
+    /// Fills at the close of the next trading date.
+    MarketOnClose,
 }
 
 impl OrderKind {
@@ -51,15 +58,26 @@ impl OrderKind {
             Self::Market => "market",
             Self::Limit(_) => "limit",
             Self::Stop(_) => "stop",
+            Self::StopLimit { .. } => "stop_limit",
+            Self::MarketOnClose => "market_on_close",
         }
     }
 
-    /// Limit or stop price; none for a market order.
+    /// Limit or stop price, the limit of a stop-limit order; none for a market order.
     pub fn price(self) -> Option<f64> {
         match self {
-            Self::Market => None,
-            Self::Limit(price) | Self::Stop(price) => Some(price),
+            Self::Market | Self::MarketOnClose => None,
+            Self::Limit(price) | Self::Stop(price) | Self::StopLimit { limit: price, .. } => Some(price),
         }
+    }
+
+    /// Every price of the order: its own, and the stop of a stop-limit order.
+    pub fn prices(self) -> impl Iterator<Item = f64> {
+        let stop = match self {
+            Self::StopLimit { stop, .. } => Some(stop),
+            _ => None,
+        };
+        self.price().into_iter().chain(stop)
     }
 }
 
@@ -208,8 +226,11 @@ pub struct OrderRequest {
     /// Orders that share a group cancel each other when one of them fills.
     pub oco: Option<u64>,
     pub protection: Protection,
-    /// A level that moves with the market; the order is a stop.
+    /// A level that moves with the market; the order is a stop. One that a strategy asks for starts at the close of the
+    /// decision, whatever its stop price says.
     pub trailing: Option<TrailingSpec>,
+    /// An order with a parent is handed in when the parent ends with an execution, and cancelled when it ends without.
+    pub parent: Option<OrderId>,
     pub tag: OrderTag,
 }
 
@@ -224,8 +245,15 @@ impl OrderRequest {
             oco: None,
             protection: Protection::default(),
             trailing: None,
+            parent: None,
             tag: OrderTag::None,
         }
+    }
+
+    /// A stop that follows the market at a distance.
+    pub fn trailing_stop(instrument: InstrumentIx, side: Side, size: Size, trailing: TrailingSpec) -> Self {
+        let kind = OrderKind::Stop(f64::NAN); // set from the close when the order is handed in
+        Self { kind, trailing: Some(trailing), ..Self::market(instrument, side, size) }
     }
 }
 
@@ -242,8 +270,12 @@ pub enum Reject {
     InsufficientCash,
     /// The market does not allow to sell short.
     ShortNotAllowed,
-    /// The order named by a cancel is not working.
+    /// The order named by a cancel or an amendment is not working.
     NotWorking,
+    /// The parent named by an order does not exist before it.
+    UnknownOrder,
+    /// An amendment changes a price that the order does not have.
+    NoSuchPrice,
 }
 
 impl Reject {
@@ -255,6 +287,8 @@ impl Reject {
             Self::InsufficientCash => "insufficient_cash",
             Self::ShortNotAllowed => "short_not_allowed",
             Self::NotWorking => "not_working",
+            Self::UnknownOrder => "unknown_order",
+            Self::NoSuchPrice => "no_such_price",
         }
     }
 }
@@ -268,6 +302,8 @@ pub enum CloseReason {
     Oco,
     /// The position it protected is gone.
     PositionClosed,
+    /// The order it waited for ended without an execution.
+    Parent,
     /// Its time in force ran out.
     TimeInForce,
     /// The data ended.
@@ -280,6 +316,7 @@ impl CloseReason {
             Self::Request => "request",
             Self::Oco => "oco",
             Self::PositionClosed => "position_closed",
+            Self::Parent => "parent",
             Self::TimeInForce => "time_in_force",
             Self::EndOfData => "end_of_data",
         }
@@ -351,6 +388,14 @@ pub struct Order {
 }
 
 impl Order {
+    /// The kind in a word: a trailing stop of a strategy has one of its own.
+    pub fn kind_name(&self) -> &'static str {
+        match (self.request.trailing, self.birth) {
+            (Some(_), None) => "trailing_stop",
+            _ => self.request.kind.name(),
+        }
+    }
+
     /// Units that have not filled; zero until the size is resolved.
     #[inline]
     pub fn remaining(&self) -> f64 {
