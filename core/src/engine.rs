@@ -10,8 +10,8 @@ use crate::data::{AssetView, BarAt, Panel, Timeline};
 use crate::error::EngineError;
 use crate::event::{Event, ExecutionReport};
 use crate::execution::{
-    BpsSlippage, Closing, Liquidity, OhlcBar, OrderBook, Resting, SlippageModel, Trail, charge, limit_price,
-    stop_price,
+    Closing, Liquidity, Offer, OhlcBar, OrderBook, Resting, Slippage, SlippageModel, Trail, charge,
+    limit_price, stop_price,
 };
 use crate::market::{BuyingPower, FillMode, Market, MarketRules, OnInsufficientCash};
 use crate::model::{
@@ -21,7 +21,7 @@ use crate::model::{
 use crate::portfolio::Portfolio;
 use crate::risk::{RiskManager, RiskView};
 use crate::strategy::{Strategy, StrategyFailure};
-use crate::units::{Bps, InstrumentIx, OrderId};
+use crate::units::{InstrumentIx, OrderId};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// More requests than this within one step is a strategy that answers its own fills for ever.
@@ -136,7 +136,7 @@ impl Engine {
             engine: self,
             spec,
             views: &views,
-            slippage: BpsSlippage::new(Bps::new(spec.market.slippage_bps)?),
+            slippage: Slippage::of(spec.market)?,
             clock: Clock::default(),
             decision_equity: spec.market.cash,
             strategy,
@@ -149,7 +149,7 @@ struct Loop<'a, 's, S> {
     engine: &'a mut Engine,
     spec: &'a RunSpec<'a>,
     views: &'a [AssetView<'a>],
-    slippage: BpsSlippage,
+    slippage: Slippage,
     clock: Clock,
     /// Equity at the mark of this step, before any fill at its close.
     decision_equity: f64,
@@ -726,16 +726,30 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     fn affordable(&self, request: &OrderRequest, budget: f64, quote: &Quote) -> f64 {
         let market = self.spec.market;
-        let price = self.price_of(request, quote, 0.0);
-        market.fees().affordable(request.side, budget, price, market.multiplier, market.lot)
+        let at = |qty: f64| {
+            let price = self.price_of(request, quote, qty);
+            market.fees().affordable(request.side, budget, price, market.multiplier, market.lot)
+        };
+        let most = at(0.0);
+        // What the larger order would pay is enough for the smaller one.
+        if self.slippage.depends_on_qty() { at(most) } else { most }
     }
 
     /// Price of an execution, after slippage where the kind of order pays it.
-    fn price_of(&self, request: &OrderRequest, quote: &Quote, _qty: f64) -> f64 {
+    fn price_of(&self, request: &OrderRequest, quote: &Quote, qty: f64) -> f64 {
         match request.kind {
             OrderKind::Limit(_) | OrderKind::StopLimit { .. } => quote.raw_price,
             OrderKind::Market | OrderKind::MarketOnClose | OrderKind::Stop(_) => {
-                self.slippage.slipped(request.side, quote.raw_price)
+                let view = &self.views[request.instrument.ix()];
+                let row = quote.row as usize;
+                let offer = Offer {
+                    price: quote.raw_price,
+                    qty,
+                    high: view.high[row],
+                    low: view.low[row],
+                    volume: self.volume_at(request.instrument, quote.row),
+                };
+                self.slippage.slipped(request.side, &offer)
             }
         }
     }

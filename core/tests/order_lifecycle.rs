@@ -3,7 +3,9 @@
 
 mod common;
 
-use akq_core::market::{Commission, ExecutionSpec, FillMode, Market};
+use akq_core::market::{
+    Commission, ExecutionSpec, FillMode, ImpactFormula, ImpactSpec, Market, SlippageSpec,
+};
 use akq_core::model::{
     Amendment, CloseReason, OrderKind, OrderRequest, OrderStatus, OrderTag, Protection, ProtectionLevel,
     Reject, Side, Size, TimeInForce, TrailOn, TrailingSpec,
@@ -183,13 +185,12 @@ fn good_till_date_ends_with_that_date_or_before_the_next_one_that_trades() {
         symbol: "A".to_owned(),
         bars: vec![(0, flat(10.0)), (1, flat(10.0)), (3, [10.0, 10.0, 5.0, 10.0]), (4, flat(10.0))],
     };
-    let mut strategy =
-        Script(|ctx: &mut akq_core::context::Context<'_>, bar: akq_core::data::BarAt| {
-            if bar.row == 0 {
-                let request = with_kind(buy(1.0), OrderKind::Limit(6.0));
-                ctx.submit(with_tif(request, TimeInForce::Gtd(TradingDate(2))));
-            }
-        });
+    let mut strategy = Script(|ctx: &mut akq_core::context::Context<'_>, bar: akq_core::data::BarAt| {
+        if bar.row == 0 {
+            let request = with_kind(buy(1.0), OrderKind::Limit(6.0));
+            ctx.submit(with_tif(request, TimeInForce::Gtd(TradingDate(2))));
+        }
+    });
     let panel = panel_of(&[sparse], 1);
     let outcome = run_on(&panel, &Market::default(), &mut strategy).unwrap();
     assert_eq!(statuses(&outcome), [over]);
@@ -581,4 +582,78 @@ fn a_refused_amendment_leaves_the_order_working_and_is_reported_once() {
     ];
     assert_eq!(listener.heard, expected);
     assert_eq!((outcome.record.n_rejects, outcome.record.n_amend_rejects), (0, 4));
+}
+
+fn slipping(slippage: SlippageSpec) -> ExecutionSpec {
+    ExecutionSpec { slippage: Some(slippage), tick: 0.5, ..ExecutionSpec::default() }
+}
+
+#[test]
+fn every_slippage_model_moves_market_and_stop_fills_against_the_order() {
+    let impact = |formula| SlippageSpec::VolumeImpact(ImpactSpec { formula, coefficient: 0.1 });
+    // 25 of a volume of 100 at 10: sqrt(0.25) = 0.5.
+    let cases = [
+        (SlippageSpec::None, 10.0),
+        (SlippageSpec::Bps(100.0), 10.0 * 1.01),
+        (SlippageSpec::Ticks(2.0), 10.0 + 2.0 * 0.5),
+        (impact(ImpactFormula::SquareRoot), 10.0 * (1.0 + 0.1 * 0.5)),
+        (impact(ImpactFormula::Linear), 10.0 * (1.0 + 0.1 * 0.25)),
+    ];
+    for (model, price) in cases {
+        let market = executing(slipping(model));
+        for kind in [OrderKind::Market, OrderKind::Stop(10.0), OrderKind::MarketOnClose] {
+            let outcome = one_order(&at_ten(&[100.0; 3]), &market, with_kind(buy(25.0), kind));
+            assert_eq!(fills(&outcome), [(1, Side::Buy, 25.0, price)], "{model:?} {kind:?}");
+            let cost = (price - 10.0) * 25.0;
+            assert!((outcome.record.slippage_cost - cost).abs() < 1e-12);
+        }
+    }
+}
+
+/// Pitfall 10: a limit is never violated, whatever the model.
+#[test]
+fn pitfall_10_no_slippage_model_touches_a_limit() {
+    let impact = SlippageSpec::VolumeImpact(ImpactSpec { formula: ImpactFormula::Linear, coefficient: 0.5 });
+    for model in [SlippageSpec::Bps(500.0), SlippageSpec::Ticks(10.0), impact] {
+        let bars = [(flat(100.0), 10.0), ([100.0, 101.0, 94.0, 96.0], 10.0), (flat(96.0), 10.0)];
+        for kind in [OrderKind::Limit(95.0), OrderKind::StopLimit { stop: 100.5, limit: 100.5 }] {
+            let outcome = one_order(&bars, &executing(slipping(model)), with_kind(buy(10.0), kind));
+            assert_eq!(fills(&outcome), [(1, Side::Buy, 10.0, kind.price().unwrap())], "{model:?}");
+        }
+    }
+}
+
+#[test]
+fn a_capped_slippage_stays_inside_the_bar() {
+    let bars = [(flat(10.0), 1.0), ([10.0, 10.2, 9.9, 10.0], 1.0), (flat(10.0), 1.0)];
+    let mut execution = slipping(SlippageSpec::Ticks(1.0));
+    assert_eq!(fills(&one_order(&bars, &executing(execution), buy(1.0))), [(1, Side::Buy, 1.0, 10.5)]);
+    execution.cap_to_bar = true;
+    assert_eq!(fills(&one_order(&bars, &executing(execution), buy(1.0))), [(1, Side::Buy, 1.0, 10.2)]);
+    assert_eq!(fills(&one_order(&bars, &executing(execution), sell(1.0))), [(1, Side::Sell, 1.0, 9.9)]);
+}
+
+#[test]
+fn an_all_in_budget_fits_under_volume_impact() {
+    let impact = SlippageSpec::VolumeImpact(ImpactSpec { formula: ImpactFormula::Linear, coefficient: 0.5 });
+    let market = Market { cash: 1_000.0, ..executing(slipping(impact)) };
+    // 100 units at 10 would cost 1,000 without impact; as all of the volume they cost 15 each, so 66 are bought, which
+    // then cost 10 x (1 + 0.5 x 0.66) = 13.3 each.
+    let budget = OrderRequest::market(A, Side::Buy, Size::BudgetAtFill(1_000.0));
+    let outcome = one_order(&at_ten(&[100.0; 3]), &market, budget);
+    assert_eq!(fills(&outcome), [(1, Side::Buy, 66.0, 10.0 * (1.0 + 0.5 * 0.66))]);
+    assert!(outcome.record.cash.iter().all(|&cash| cash >= 0.0));
+}
+
+#[test]
+fn slippage_settings_that_mean_nothing_are_refused() {
+    let impact = SlippageSpec::VolumeImpact(ImpactSpec { formula: ImpactFormula::Linear, coefficient: 1.0 });
+    let bad = [SlippageSpec::Bps(-1.0), SlippageSpec::Bps(10_000.0), SlippageSpec::Ticks(f64::NAN), impact];
+    for model in bad {
+        assert!(executing(slipping(model)).check().is_err(), "{model:?}");
+    }
+    let no_tick = ExecutionSpec { tick: 0.0, ..slipping(SlippageSpec::Ticks(1.0)) };
+    assert!(executing(no_tick).check().is_err());
+    let both = Market { slippage_bps: 1.0, ..executing(slipping(SlippageSpec::Bps(1.0))) };
+    assert!(both.check().is_err());
 }

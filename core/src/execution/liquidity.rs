@@ -64,7 +64,11 @@ mod tests {
 
     fn capped(share: f64, lot: f64) -> Liquidity {
         let mut liquidity = Liquidity::default();
-        let spec = ExecutionSpec { max_participation: Some(share), halt_on_zero_volume: true };
+        let spec = ExecutionSpec {
+            max_participation: Some(share),
+            halt_on_zero_volume: true,
+            ..ExecutionSpec::default()
+        };
         liquidity.reset(spec, lot, 1);
         liquidity
     }

@@ -10,4 +10,4 @@ pub use book::{Closing, OrderBook, Resting, Trail};
 pub use charge::charge;
 pub use liquidity::{Liquidity, floor_to_lot};
 pub use matching::{OhlcBar, StopLimitMatch, limit_price, stop_limit_match, stop_price};
-pub use slippage::{BpsSlippage, SlippageModel};
+pub use slippage::{BpsSlippage, Offer, Slippage, SlippageModel, TickSlippage, VolumeImpact};

@@ -79,7 +79,7 @@ impl Market {
     /// Refuses numbers that no market has.
     pub fn check(&self) -> Result<(), EngineError> {
         Bps::new(self.slippage_bps)?;
-        self.execution.check()?;
+        self.execution.check(self.slippage_bps)?;
         let not_negative = [
             ("commission.rate", self.commission.rate),
             ("commission.per_share", self.commission.per_share),
