@@ -19,9 +19,10 @@ use crate::model::{
     Size, TimeInForce,
 };
 use crate::portfolio::Portfolio;
-use crate::risk::{RiskManager, RiskView};
+use crate::risk::{Limits, RiskManager, RiskSpec, RiskView};
 use crate::strategy::{Strategy, StrategyFailure};
 use crate::units::{InstrumentIx, OrderId};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// More requests than this within one step is a strategy that answers its own fills for ever.
@@ -48,6 +49,7 @@ pub struct RunSpec<'a> {
     pub universe: &'a [usize],
     pub timeline: &'a Timeline,
     pub market: &'a Market,
+    pub risk: &'a RiskSpec,
     pub keep: Keep,
     pub cancel: &'a AtomicBool,
 }
@@ -61,6 +63,8 @@ pub struct Record {
     pub n_orders: u64,
     pub n_fills: u64,
     pub n_rejects: u64,
+    /// Orders refused, by reason.
+    pub rejects: BTreeMap<Reject, u64>,
     /// Amendments refused; their orders worked on.
     pub n_amend_rejects: u64,
     pub fees: f64,
@@ -84,6 +88,7 @@ impl Record {
         self.n_orders = 0;
         self.n_fills = 0;
         self.n_rejects = 0;
+        self.rejects.clear();
         self.n_amend_rejects = 0;
         self.fees = 0.0;
         self.slippage_cost = 0.0;
@@ -101,6 +106,7 @@ pub struct Engine {
     outbox: Outbox,
     newest: Vec<NewestBar>,
     liquidity: Liquidity,
+    limits: Limits,
     record: Record,
     scratch_ids: Vec<OrderId>,
     commands: Vec<Command>,
@@ -131,6 +137,8 @@ impl Engine {
         self.newest.resize(spec.universe.len(), NewestBar::NONE);
         self.portfolio.reset(spec.market.cash, spec.universe.len(), spec.market.multiplier);
         self.liquidity.reset(spec.market.execution, spec.market.lot, spec.universe.len());
+        let symbols = spec.universe.iter().map(|&asset| spec.panel.symbols()[asset].as_str());
+        self.limits.reset(spec.risk, spec.market.cash, symbols);
         let views: Vec<AssetView<'_>> = spec.universe.iter().map(|&asset| spec.panel.asset(asset)).collect();
         let mut run = Loop {
             engine: self,
@@ -193,6 +201,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
             begins_date: step == 0 || timeline.date(step - 1) != date,
             ends_date: step + 1 == n_steps || timeline.date(step + 1) != date,
         };
+        let equity = self.engine.record.equity.last().copied().unwrap_or(self.spec.market.cash);
+        self.engine.limits.begin_step(&self.clock, equity);
         for bar in timeline.bars(step) {
             self.engine.newest[bar.instrument.ix()] = NewestBar { row: bar.row, step: step as u32 };
         }
@@ -221,6 +231,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.engine.portfolio.mark(bar.instrument, close);
         }
         self.decision_equity = self.engine.portfolio.equity();
+        self.engine.limits.mark(self.decision_equity);
         for &bar in bars {
             self.call(|strategy, ctx| strategy.on_bar(ctx, bar))?;
         }
@@ -341,14 +352,22 @@ impl<S: Strategy> Loop<'_, '_, S> {
         Ok(())
     }
 
-    fn check_risk(&self, order: &Order) -> Result<f64, Reject> {
+    /// Units of an order that risk lets pass, or why it does not.
+    fn check_risk(&mut self, order: &Order) -> Result<f64, Reject> {
         let view = RiskView {
             market: self.spec.market,
             portfolio: &self.engine.portfolio,
             book: &self.engine.book,
             decision_equity: self.decision_equity,
+            spec: self.spec.risk,
         };
-        RiskManager.check(order, &view)
+        let qty = RiskManager.check(order, &view)?;
+        if order.birth.is_none() {
+            // The order of a trader who changes it is no further order.
+            let is_new = order.status == OrderStatus::Submitted;
+            self.engine.limits.check(order, qty, &view, is_new)?;
+        }
+        Ok(qty)
     }
 
     fn on_cancel(&mut self, id: OrderId) {
@@ -417,8 +436,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
         }
         if report.refused.is_some() {
             self.engine.record.n_amend_rejects += 1;
-        } else if matches!(report.status, OrderStatus::Rejected(_)) {
+        } else if let OrderStatus::Rejected(reason) = report.status {
             self.engine.record.n_rejects += 1;
+            *self.engine.record.rejects.entry(reason).or_insert(0) += 1;
         }
         self.order_mut(report.order)?.status = report.status;
         if report.fill.is_some() {

@@ -1,5 +1,12 @@
 //! Pre-trade checks: an order in, a resolved quantity or a typed reject out (SEMANTICS sections 4 and 5).
 
+mod checks;
+mod limits;
+mod spec;
+
+pub use limits::Limits;
+pub use spec::RiskSpec;
+
 use crate::execution::OrderBook;
 use crate::market::{BuyingPower, FeeModel, Market, MarketRules};
 use crate::model::{Order, Reject, Side, Size};
@@ -13,6 +20,7 @@ pub struct RiskView<'a> {
     pub book: &'a OrderBook,
     /// Equity when the strategy decided: at this close, before any fill of it.
     pub decision_equity: f64,
+    pub spec: &'a RiskSpec,
 }
 
 /// The checks of one account.
@@ -30,13 +38,17 @@ impl RiskManager {
         if order.birth.is_some() {
             return Ok(qty); // protects what is held: never asks for more
         }
-        if request.side == Side::Sell && !view.market.shorts_allowed() {
+        if view.spec.sellable && request.side == Side::Sell && !view.market.shorts_allowed() {
             let held = view.portfolio.sellable(request.instrument);
             if qty > held - reserved(view, order, Side::Sell) {
                 return Err(Reject::ShortNotAllowed);
             }
         }
-        if request.side == Side::Buy && view.market.buying_power() == BuyingPower::Cash && qty > 0.0 {
+        if view.spec.cash
+            && request.side == Side::Buy
+            && view.market.buying_power() == BuyingPower::Cash
+            && qty > 0.0
+        {
             let cost = estimate(order, qty, view);
             let available = view.portfolio.cash() + open_balance(view, order);
             if cost > available

@@ -130,7 +130,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
         Ok(())
     }
 
-    fn amended(&self, order: &Order, amendment: Amendment) -> Result<Order, Reject> {
+    fn amended(&mut self, order: &Order, amendment: Amendment) -> Result<Order, Reject> {
         if order.status.is_final() {
             return Err(Reject::NotWorking);
         }

@@ -276,6 +276,30 @@ pub enum Reject {
     UnknownOrder,
     /// An amendment changes a price that the order does not have.
     NoSuchPrice,
+    /// The instrument is not among the tradable ones.
+    NotTradable,
+    /// The instrument may only be reduced.
+    Restricted,
+    /// A quantity that is not a multiple of the lot.
+    OffLot,
+    /// A price that is not a multiple of the tick.
+    OffTick,
+    /// More units than one order may have.
+    OrderQuantity,
+    /// More value than one order may have.
+    OrderValue,
+    /// More than one position may be.
+    PositionLimit,
+    /// More of equity than one position may be.
+    Concentration,
+    GrossExposure,
+    NetExposure,
+    /// The drawdown has halted new risk.
+    MaxDrawdown,
+    /// The loss of the date has halted new risk.
+    DailyLoss,
+    /// More orders than a step or a date may have.
+    OrderRate,
 }
 
 impl Reject {
@@ -289,6 +313,19 @@ impl Reject {
             Self::NotWorking => "not_working",
             Self::UnknownOrder => "unknown_order",
             Self::NoSuchPrice => "no_such_price",
+            Self::NotTradable => "not_tradable",
+            Self::Restricted => "restricted",
+            Self::OffLot => "off_lot",
+            Self::OffTick => "off_tick",
+            Self::OrderQuantity => "order_quantity",
+            Self::OrderValue => "order_value",
+            Self::PositionLimit => "position_limit",
+            Self::Concentration => "concentration",
+            Self::GrossExposure => "gross_exposure",
+            Self::NetExposure => "net_exposure",
+            Self::MaxDrawdown => "max_drawdown",
+            Self::DailyLoss => "daily_loss",
+            Self::OrderRate => "order_rate",
         }
     }
 }

@@ -8,6 +8,7 @@ use akq_core::engine::{Engine, Keep, Record, RunSpec};
 use akq_core::error::EngineError;
 use akq_core::market::Market;
 use akq_core::model::Order;
+use akq_core::risk::RiskSpec;
 use akq_core::strategy::{Strategy, StrategyFailure};
 use arrow_array::{ArrayRef, Date32Array, Float64Array, RecordBatch, TimestampNanosecondArray};
 use std::sync::Arc;
@@ -79,6 +80,16 @@ pub struct Outcome {
 
 /// Runs a strategy over all assets with one account.
 pub fn run_on<S: Strategy>(panel: &Panel, market: &Market, strategy: &mut S) -> Result<Outcome, EngineError> {
+    run_within(panel, market, &RiskSpec::default(), strategy)
+}
+
+/// As `run_on`, with limits.
+pub fn run_within<S: Strategy>(
+    panel: &Panel,
+    market: &Market,
+    risk: &RiskSpec,
+    strategy: &mut S,
+) -> Result<Outcome, EngineError> {
     let universe: Vec<usize> = (0..panel.n_assets()).collect();
     let timeline = Timeline::new(panel, &universe, Window::default());
     let cancel = AtomicBool::new(false);
@@ -87,6 +98,7 @@ pub fn run_on<S: Strategy>(panel: &Panel, market: &Market, strategy: &mut S) -> 
         universe: &universe,
         timeline: &timeline,
         market,
+        risk,
         keep: Keep::Everything,
         cancel: &cancel,
     };
