@@ -1,6 +1,7 @@
 //! The loop: the order of steps lives here, rules do not (SEMANTICS section 2).
 
 mod conditional;
+mod intrabar;
 mod lifecycle;
 
 use crate::bus::Bus;
@@ -537,7 +538,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.engine.book.resting[at].checked_at = Some(step);
             let side = order.request.side;
             let raw = match order.request.kind {
-                OrderKind::Limit(limit) if !self.yields_to_stop(&order) => limit_price(side, limit, &bar),
+                _ if self.yields_to_leg(&order, &resting, &bar) => None,
+                OrderKind::Limit(limit) => limit_price(side, limit, &bar),
                 OrderKind::StopLimit { stop, limit } => self.match_stop_limit(at, side, stop, limit, &bar),
                 OrderKind::Stop(_) if resting.triggered => Some(bar.open),
                 OrderKind::Stop(stop) => {
@@ -558,24 +560,6 @@ impl<S: Strategy> Loop<'_, '_, S> {
         }
         self.engine.scratch_ids = ids;
         Ok(())
-    }
-
-    /// Of two legs of a group that one bar reaches, the stop fills: a limit looks ahead to the stops of its group that
-    /// are matched after it, trailing ones and those born in this bar.
-    fn yields_to_stop(&self, limit: &Order) -> bool {
-        let Some(group) = limit.request.oco else { return false };
-        let step = self.clock.step;
-        self.engine.book.resting.iter().any(|r| {
-            if r.live_from > step || r.checked_at == Some(step) {
-                return false;
-            }
-            let Some(order) = self.engine.book.get(r.order) else { return false };
-            let OrderKind::Stop(stop) = order.request.kind else { return false };
-            let side = order.request.side;
-            let level = r.trail.map_or(stop, |trail| trail.level(side));
-            order.request.oco == Some(group)
-                && self.bar_for(r).is_some_and(|bar| stop_price(side, level, &bar).is_some())
-        })
     }
 
     fn is_born_now(&self, resting: &Resting) -> bool {

@@ -4,7 +4,7 @@
 mod common;
 
 use akq_core::market::{
-    Commission, ExecutionSpec, FillMode, ImpactFormula, ImpactSpec, Market, SlippageSpec,
+    Commission, ExecutionSpec, FillMode, ImpactFormula, ImpactSpec, Intrabar, Market, SlippageSpec,
 };
 use akq_core::model::{
     Amendment, CloseReason, OrderKind, OrderRequest, OrderStatus, OrderTag, Protection, ProtectionLevel,
@@ -656,4 +656,70 @@ fn slippage_settings_that_mean_nothing_are_refused() {
     assert!(executing(no_tick).check().is_err());
     let both = Market { slippage_bps: 1.0, ..executing(slipping(SlippageSpec::Bps(1.0))) };
     assert!(both.check().is_err());
+}
+
+/// Long from 100 with a stop at 95 and a target at 110; the bar after the entry is `bar`.
+fn bracketed(intrabar: Intrabar, bar: Ohlc, by_protection: bool) -> (f64, f64) {
+    let market = executing(ExecutionSpec { intrabar, ..ExecutionSpec::default() });
+    let bars = [flat(100.0), flat(100.0), bar, flat(bar[3])];
+    let outcome = script(&bars, &market, |ctx, at| match at.row {
+        0 if by_protection => {
+            let protection = Protection {
+                stop_loss: Some((ProtectionLevel::Abs(5.0), None)),
+                take_profit: Some((ProtectionLevel::Abs(10.0), None)),
+                trailing: None,
+            };
+            ctx.submit(OrderRequest { protection, ..buy(1.0) });
+        }
+        0 => {
+            ctx.submit(buy(1.0));
+        }
+        1 if !by_protection => {
+            ctx.submit(OrderRequest { oco: Some(7), ..with_kind(sell(1.0), OrderKind::Limit(110.0)) });
+            ctx.submit(OrderRequest { oco: Some(7), ..with_kind(sell(1.0), OrderKind::Stop(95.0)) });
+        }
+        _ => {}
+    });
+    assert_eq!(outcome.record.fills.len(), 2, "{intrabar:?} {bar:?}: one leg, once");
+    (outcome.record.fills[1].price, outcome.record.trips[0].net)
+}
+
+#[test]
+fn intrabar_settles_which_leg_of_a_group_fills() {
+    let low_first = [100.0, 112.0, 94.0, 105.0]; // 6 to the low, 12 to the high
+    let high_first = [100.0, 111.0, 88.0, 90.0]; // 11 to the high, 12 to the low
+    let gap_up = [111.0, 113.0, 94.0, 100.0]; // opens beyond the target
+    let gap_down = [93.0, 111.0, 92.0, 100.0]; // opens beyond the stop
+    let target_only = [100.0, 112.0, 96.0, 105.0];
+    for by_protection in [false, true] {
+        let price = |intrabar, bar| bracketed(intrabar, bar, by_protection).0;
+        let of = |bar| {
+            [price(Intrabar::Pessimistic, bar), price(Intrabar::Optimistic, bar), price(Intrabar::Path, bar)]
+        };
+        assert_eq!(of(low_first), [95.0, 110.0, 95.0]);
+        assert_eq!(of(high_first), [95.0, 110.0, 110.0]);
+        assert_eq!(of(gap_up), [95.0, 111.0, 111.0]);
+        assert_eq!(of(gap_down), [93.0, 110.0, 93.0]);
+        assert_eq!(of(target_only), [110.0; 3]);
+    }
+}
+
+#[test]
+fn on_the_bar_of_an_entry_inside_it_the_target_waits_in_every_mode() {
+    // The limit entry at 95 fills inside row 1; 105 was reached in that bar, but maybe before the entry.
+    let bars = [flat(100.0), [100.0, 106.0, 91.0, 100.0], [100.0, 106.0, 99.0, 100.0], flat(100.0)];
+    for intrabar in [Intrabar::Pessimistic, Intrabar::Optimistic, Intrabar::Path] {
+        let market = executing(ExecutionSpec { intrabar, ..ExecutionSpec::default() });
+        let outcome = script(&bars, &market, |ctx, bar| {
+            if bar.row == 0 {
+                let protection = Protection {
+                    stop_loss: Some((ProtectionLevel::Abs(3.0), None)),
+                    take_profit: Some((ProtectionLevel::Abs(10.0), None)),
+                    trailing: None,
+                };
+                ctx.submit(OrderRequest { protection, ..with_kind(buy(1.0), OrderKind::Limit(95.0)) });
+            }
+        });
+        assert_eq!(fills(&outcome)[1], (1, Side::Sell, 1.0, 92.0), "{intrabar:?}");
+    }
 }

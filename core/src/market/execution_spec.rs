@@ -17,6 +17,21 @@ pub struct ExecutionSpec {
     pub cap_to_bar: bool,
     /// Smallest step of a price; zero: any price.
     pub tick: f64,
+    pub intrabar: Intrabar,
+}
+
+/// Which leg of a group fills when one bar reaches a stop and a limit of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intrabar {
+    /// The stop.
+    #[default]
+    Pessimistic,
+    /// The limit.
+    Optimistic,
+    /// The one that comes first on the way from the open to the nearer extreme, the other one and the close.
+    #[serde(rename = "ohlc")]
+    Path,
 }
 
 /// How far the price of a market or stop fill moves against the order.

@@ -4,6 +4,6 @@ mod execution_spec;
 mod fees;
 mod profile;
 
-pub use execution_spec::{ExecutionSpec, ImpactFormula, ImpactSpec, SlippageSpec};
+pub use execution_spec::{ExecutionSpec, ImpactFormula, ImpactSpec, Intrabar, SlippageSpec};
 pub use fees::{Commission, FeeModel, Fees};
 pub use profile::{BuyingPower, FillMode, Market, MarketRules, OnInsufficientCash};
