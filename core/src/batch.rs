@@ -164,8 +164,15 @@ fn run_account<S: Strategy>(
     strategy: &mut S,
 ) -> Result<AccountResult, EngineError> {
     let timeline = Timeline::new(panel, &universe, plan.spec().window);
-    let spec =
-        RunSpec { panel, universe: &universe, timeline: &timeline, market: plan.market(), keep, cancel };
+    let spec = RunSpec {
+        panel,
+        universe: &universe,
+        timeline: &timeline,
+        market: plan.market(),
+        risk: &plan.spec().risk,
+        keep,
+        cancel,
+    };
     engine.run(&spec, strategy)?;
     let mut metrics = vec![f64::NAN; N_METRICS];
     measure(plan, engine.record(), &timeline, scratch, &mut metrics);
@@ -343,6 +350,7 @@ impl Batch<'_> {
             universe,
             timeline: &worker.timeline,
             market: self.plan.market(),
+            risk: &self.plan.spec().risk,
             keep: Keep::Metrics,
             cancel: self.cancel,
         };
@@ -380,6 +388,7 @@ impl Batch<'_> {
             universe: assets,
             timeline,
             market: self.plan.market(),
+            risk: &self.plan.spec().risk,
             keep: Keep::Metrics,
             cancel: self.cancel,
         };

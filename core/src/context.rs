@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::data::AssetView;
 use crate::execution::OrderBook;
 use crate::market::Market;
-use crate::model::{Order, OrderRequest, OrderTag, Side, Size};
+use crate::model::{Amendment, Order, OrderRequest, OrderTag, Side, Size};
 use crate::portfolio::Portfolio;
 use crate::units::{InstrumentIx, OrderId};
 
@@ -13,6 +13,7 @@ use crate::units::{InstrumentIx, OrderId};
 pub enum Command {
     Submit(OrderId),
     Cancel(OrderId),
+    Amend(OrderId, Amendment),
 }
 
 /// A position to move to.
@@ -100,6 +101,12 @@ impl Context<'_> {
         self.outbox.commands.push(Command::Cancel(id));
     }
 
+    /// Changes prices or quantity of a working order from the next bar on. A refusal comes back as a report and leaves
+    /// the order as it is.
+    pub fn amend(&mut self, id: OrderId, amendment: Amendment) {
+        self.outbox.commands.push(Command::Amend(id, amendment));
+    }
+
     /// Moves a position to a target when this callback returns: all targets of one callback are resolved at this close
     /// and equity, excluding costs, reductions first.
     pub fn target(&mut self, instrument: InstrumentIx, target: Target, tag: OrderTag) {
@@ -124,12 +131,13 @@ impl Context<'_> {
     fn pending_qty(&self, instrument: InstrumentIx) -> Option<f64> {
         let asked = self.outbox.commands.iter().filter_map(|command| match command {
             Command::Submit(id) => Some(*id),
-            Command::Cancel(_) => None,
+            Command::Cancel(_) | Command::Amend(..) => None,
         });
+        let waiting = self.book.pending.iter().copied().chain(self.book.closing.iter().map(|c| c.order));
         let mut total = None;
-        for order in self.book.pending.iter().copied().chain(asked).filter_map(|id| self.book.get(id)) {
+        for order in waiting.chain(asked).filter_map(|id| self.book.get(id)) {
             if order.request.instrument == instrument && order.request.kind.price().is_none() {
-                let qty = if order.qty > 0.0 { order.qty } else { asked_qty(order.request.size) };
+                let qty = if order.qty > 0.0 { order.remaining() } else { asked_qty(order.request.size) };
                 *total.get_or_insert(0.0) += order.request.side.sign() * qty;
             }
         }

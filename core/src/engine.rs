@@ -1,5 +1,9 @@
 //! The loop: the order of steps lives here, rules do not (SEMANTICS section 2).
 
+mod conditional;
+mod intrabar;
+mod lifecycle;
+
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::context::{Command, Context, NewestBar, Outbox};
@@ -7,17 +11,19 @@ use crate::data::{AssetView, BarAt, Panel, Timeline};
 use crate::error::EngineError;
 use crate::event::{Event, ExecutionReport};
 use crate::execution::{
-    BpsSlippage, OhlcBar, OrderBook, Resting, SlippageModel, Trail, limit_price, stop_price,
+    Closing, Liquidity, Offer, OhlcBar, OrderBook, Resting, Slippage, SlippageModel, Trail, charge,
+    limit_price, stop_price,
 };
-use crate::market::{BuyingPower, FeeModel, FillMode, Market, MarketRules, OnInsufficientCash};
+use crate::market::{BuyingPower, FillMode, Market, MarketRules, OnInsufficientCash};
 use crate::model::{
     Birth, CloseReason, Fill, Order, OrderKind, OrderRequest, OrderStatus, OrderTag, Reject, RoundTrip, Side,
     Size, TimeInForce,
 };
 use crate::portfolio::Portfolio;
-use crate::risk::{RiskManager, RiskView};
+use crate::risk::{Limits, RiskManager, RiskSpec, RiskView};
 use crate::strategy::{Strategy, StrategyFailure};
-use crate::units::{Bps, InstrumentIx, OrderId};
+use crate::units::{InstrumentIx, OrderId};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// More requests than this within one step is a strategy that answers its own fills for ever.
@@ -44,6 +50,7 @@ pub struct RunSpec<'a> {
     pub universe: &'a [usize],
     pub timeline: &'a Timeline,
     pub market: &'a Market,
+    pub risk: &'a RiskSpec,
     pub keep: Keep,
     pub cancel: &'a AtomicBool,
 }
@@ -57,6 +64,10 @@ pub struct Record {
     pub n_orders: u64,
     pub n_fills: u64,
     pub n_rejects: u64,
+    /// Orders refused, by reason.
+    pub rejects: BTreeMap<Reject, u64>,
+    /// Amendments refused; their orders worked on.
+    pub n_amend_rejects: u64,
     pub fees: f64,
     pub slippage_cost: f64,
     pub traded_notional: f64,
@@ -78,6 +89,8 @@ impl Record {
         self.n_orders = 0;
         self.n_fills = 0;
         self.n_rejects = 0;
+        self.rejects.clear();
+        self.n_amend_rejects = 0;
         self.fees = 0.0;
         self.slippage_cost = 0.0;
         self.traded_notional = 0.0;
@@ -93,6 +106,8 @@ pub struct Engine {
     bus: Bus,
     outbox: Outbox,
     newest: Vec<NewestBar>,
+    liquidity: Liquidity,
+    limits: Limits,
     record: Record,
     scratch_ids: Vec<OrderId>,
     commands: Vec<Command>,
@@ -122,12 +137,15 @@ impl Engine {
         self.newest.clear();
         self.newest.resize(spec.universe.len(), NewestBar::NONE);
         self.portfolio.reset(spec.market.cash, spec.universe.len(), spec.market.multiplier);
+        self.liquidity.reset(spec.market.execution, spec.market.lot, spec.universe.len());
+        let symbols = spec.universe.iter().map(|&asset| spec.panel.symbols()[asset].as_str());
+        self.limits.reset(spec.risk, spec.market.cash, symbols);
         let views: Vec<AssetView<'_>> = spec.universe.iter().map(|&asset| spec.panel.asset(asset)).collect();
         let mut run = Loop {
             engine: self,
             spec,
             views: &views,
-            slippage: BpsSlippage::new(Bps::new(spec.market.slippage_bps)?),
+            slippage: Slippage::of(spec.market)?,
             clock: Clock::default(),
             decision_equity: spec.market.cash,
             strategy,
@@ -140,7 +158,7 @@ struct Loop<'a, 's, S> {
     engine: &'a mut Engine,
     spec: &'a RunSpec<'a>,
     views: &'a [AssetView<'a>],
-    slippage: BpsSlippage,
+    slippage: Slippage,
     clock: Clock,
     /// Equity at the mark of this step, before any fill at its close.
     decision_equity: f64,
@@ -152,6 +170,7 @@ struct Loop<'a, 's, S> {
 enum Pass {
     Stops,
     Limits,
+    StopLimits,
     Trailing,
     /// Protective stops of entries that filled inside this bar.
     Newborn,
@@ -183,6 +202,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
             begins_date: step == 0 || timeline.date(step - 1) != date,
             ends_date: step + 1 == n_steps || timeline.date(step + 1) != date,
         };
+        let equity = self.engine.record.equity.last().copied().unwrap_or(self.spec.market.cash);
+        self.engine.limits.begin_step(&self.clock, equity);
         for bar in timeline.bars(step) {
             self.engine.newest[bar.instrument.ix()] = NewestBar { row: bar.row, step: step as u32 };
         }
@@ -190,6 +211,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     fn one_step(&mut self, bars: &[BarAt]) -> Result<(), EngineError> {
         let close_fills = self.spec.market.fill == FillMode::Close;
+        if self.clock.begins_date && self.engine.book.n_dated > 0 {
+            self.expire_outdated()?;
+        }
         self.call(|strategy, ctx| {
             strategy.on_step(ctx, bars);
             Ok(())
@@ -200,11 +224,15 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if !self.engine.book.resting.is_empty() {
             self.match_resting()?;
         }
+        if !self.engine.book.closing.is_empty() {
+            self.fill_closing()?;
+        }
         for bar in bars {
             let close = self.views[bar.instrument.ix()].close[bar.row as usize];
             self.engine.portfolio.mark(bar.instrument, close);
         }
         self.decision_equity = self.engine.portfolio.equity();
+        self.engine.limits.mark(self.decision_equity);
         for &bar in bars {
             self.call(|strategy, ctx| strategy.on_bar(ctx, bar))?;
         }
@@ -213,10 +241,14 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.fill_pending()?;
         }
         self.flush_commands()?;
+        if !self.engine.book.children.is_empty() && !self.clock.is_last_step {
+            self.release_children()?;
+            self.flush_commands()?;
+        }
         if self.clock.is_last_step {
             self.expire_all()?;
-        } else if self.clock.ends_date && !self.engine.book.resting.is_empty() {
-            self.expire_day_orders()?;
+        } else if self.clock.ends_date {
+            self.expire_with_date()?;
         }
         self.record_step();
         Ok(())
@@ -271,6 +303,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
                         self.engine.bus.post(Event::OrderRequest(id));
                     }
                     Command::Cancel(id) => self.engine.bus.post(Event::CancelRequest(id)),
+                    Command::Amend(id, amendment) => {
+                        self.engine.bus.post(Event::AmendRequest(id, amendment));
+                    }
                 }
                 self.drain_bus()?;
             }
@@ -285,6 +320,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             match event {
                 Event::OrderRequest(id) => self.on_request(id)?,
                 Event::CancelRequest(id) => self.on_cancel(id),
+                Event::AmendRequest(id, amendment) => self.on_amend(id, amendment)?,
                 Event::OrderValidated(id) => self.on_validated(id)?,
                 Event::ExecutionReport(report) => self.on_report(&report)?,
             }
@@ -301,13 +337,12 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.report(id, OrderStatus::Expired(CloseReason::EndOfData));
             return Ok(());
         }
-        let view = RiskView {
-            market: self.spec.market,
-            portfolio: &self.engine.portfolio,
-            book: &self.engine.book,
-            decision_equity: self.decision_equity,
-        };
-        match RiskManager.check(&order, &view) {
+        if self.waits_for_parent(&order) {
+            return Ok(());
+        }
+        self.start_trailing(id)?;
+        let order = *self.order(id)?;
+        match self.check_risk(&order) {
             Ok(qty) => {
                 let order = self.order_mut(id)?;
                 order.qty = qty;
@@ -316,6 +351,24 @@ impl<S: Strategy> Loop<'_, '_, S> {
             Err(reject) => self.report(id, OrderStatus::Rejected(reject)),
         }
         Ok(())
+    }
+
+    /// Units of an order that risk lets pass, or why it does not.
+    fn check_risk(&mut self, order: &Order) -> Result<f64, Reject> {
+        let view = RiskView {
+            market: self.spec.market,
+            portfolio: &self.engine.portfolio,
+            book: &self.engine.book,
+            decision_equity: self.decision_equity,
+            spec: self.spec.risk,
+        };
+        let qty = RiskManager.check(order, &view)?;
+        if order.birth.is_none() {
+            // The order of a trader who changes it is no further order.
+            let is_new = order.status == OrderStatus::Submitted;
+            self.engine.limits.check(order, qty, &view, is_new)?;
+        }
+        Ok(qty)
     }
 
     fn on_cancel(&mut self, id: OrderId) {
@@ -332,11 +385,14 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if S::WANTS_REPORTS {
             self.report(id, OrderStatus::Accepted);
         }
-        if order.request.kind != OrderKind::Market {
+        if order.request.kind == OrderKind::MarketOnClose {
+            self.engine.book.closing.push(Closing { order: id, instrument, placed: self.clock.date });
+        } else if order.request.kind != OrderKind::Market {
+            let close = self.engine.portfolio.last_close(instrument);
             let trail = order
                 .request
                 .trailing
-                .map(|spec| Trail { spec, best: order.birth.map_or(f64::NAN, |b| b.price) });
+                .map(|spec| Trail { spec, best: order.birth.map_or(close, |b| b.price) });
             self.engine.book.resting.push(Resting {
                 order: id,
                 instrument,
@@ -345,12 +401,16 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 checked_at: None,
                 born: order.birth.map(|birth| (birth.step, birth.raw_price)),
                 trail,
+                triggered: false,
             });
         } else if self.spec.market.fill == FillMode::Close
-            && let Some(row) = self.row_now(instrument)
+            && order.request.parent.is_none()
+            && let Some(row) = self.tradable_row(instrument)
         {
             let close = self.views[instrument.ix()].close[row as usize];
-            self.execute(id, close, When::Close)?;
+            if !self.execute(id, close, When::Close)? {
+                self.engine.book.pending.push(id);
+            }
         } else {
             self.engine.book.pending.push(id);
         }
@@ -375,12 +435,17 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 position_closed = Some(fill.instrument);
             }
         }
-        if matches!(report.status, OrderStatus::Rejected(_)) {
+        if report.refused.is_some() {
+            self.engine.record.n_amend_rejects += 1;
+        } else if let OrderStatus::Rejected(reason) = report.status {
             self.engine.record.n_rejects += 1;
+            *self.engine.record.rejects.entry(reason).or_insert(0) += 1;
         }
         self.order_mut(report.order)?.status = report.status;
         if report.fill.is_some() {
-            if let Some(group) = self.order(report.order)?.request.oco {
+            let order = self.order(report.order)?;
+            let is_done = report.status == OrderStatus::Filled || order.birth.is_none();
+            if let (Some(group), true) = (order.request.oco, is_done) {
                 self.cancel_group(group, report.order);
             }
             if let Some(instrument) = position_closed {
@@ -424,15 +489,17 @@ impl<S: Strategy> Loop<'_, '_, S> {
         ids.extend_from_slice(&self.engine.book.pending);
         for &id in &ids {
             let instrument = self.order(id)?.request.instrument;
-            let Some(row) = self.row_now(instrument) else { continue };
+            let Some(row) = self.tradable_row(instrument) else { continue };
             if !self.engine.book.pending.contains(&id) {
                 continue; // cancelled by a fill just now
             }
-            self.engine.book.pending.retain(|&p| p != id);
             let view = &self.views[instrument.ix()];
-            match self.spec.market.fill {
+            let is_done = match self.spec.market.fill {
                 FillMode::NextOpen => self.execute(id, view.open[row as usize], When::Open)?,
                 FillMode::Close => self.execute(id, view.close[row as usize], When::Close)?,
+            };
+            if is_done {
+                self.engine.book.pending.retain(|&p| p != id);
             }
             self.drain_bus()?;
         }
@@ -441,7 +508,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
     }
 
     fn match_resting(&mut self) -> Result<(), EngineError> {
-        for pass in [Pass::Stops, Pass::Limits, Pass::Trailing, Pass::Newborn] {
+        for pass in [Pass::Stops, Pass::Limits, Pass::StopLimits, Pass::Trailing, Pass::Newborn] {
             self.match_pass(pass)?;
         }
         self.age_resting()
@@ -459,6 +526,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             let belongs = match (pass, order.request.kind) {
                 (Pass::Stops, OrderKind::Stop(_)) => resting.trail.is_none(),
                 (Pass::Limits, OrderKind::Limit(_)) => true,
+                (Pass::StopLimits, OrderKind::StopLimit { .. }) => true,
                 (Pass::Trailing, _) => resting.trail.is_some(),
                 (Pass::Newborn, OrderKind::Stop(_)) => true,
                 _ => false,
@@ -470,40 +538,28 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.engine.book.resting[at].checked_at = Some(step);
             let side = order.request.side;
             let raw = match order.request.kind {
-                OrderKind::Limit(limit) if !self.yields_to_stop(&order) => limit_price(side, limit, &bar),
+                _ if self.yields_to_leg(&order, &resting, &bar) => None,
+                OrderKind::Limit(limit) => limit_price(side, limit, &bar),
+                OrderKind::StopLimit { stop, limit } => self.match_stop_limit(at, side, stop, limit, &bar),
+                OrderKind::Stop(_) if resting.triggered => Some(bar.open),
                 OrderKind::Stop(stop) => {
                     stop_price(side, resting.trail.map_or(stop, |trail| trail.level(side)), &bar)
                 }
                 _ => None,
             };
             if let Some(raw) = raw {
-                self.engine.book.remove(id);
                 let when =
                     if raw == bar.open && !self.is_born_now(&resting) { When::Open } else { When::Inside };
-                self.execute(id, raw, when)?;
+                if self.execute(id, raw, when)? {
+                    self.engine.book.remove(id);
+                } else {
+                    self.engine.book.resting[at].triggered = true;
+                }
                 self.drain_bus()?;
             }
         }
         self.engine.scratch_ids = ids;
         Ok(())
-    }
-
-    /// Of two legs of a group that one bar reaches, the stop fills: a limit looks ahead to the stops of its group that
-    /// are matched after it, trailing ones and those born in this bar.
-    fn yields_to_stop(&self, limit: &Order) -> bool {
-        let Some(group) = limit.request.oco else { return false };
-        let step = self.clock.step;
-        self.engine.book.resting.iter().any(|r| {
-            if r.live_from > step || r.checked_at == Some(step) {
-                return false;
-            }
-            let Some(order) = self.engine.book.get(r.order) else { return false };
-            let OrderKind::Stop(stop) = order.request.kind else { return false };
-            let side = order.request.side;
-            let level = r.trail.map_or(stop, |trail| trail.level(side));
-            order.request.oco == Some(group)
-                && self.bar_for(r).is_some_and(|bar| stop_price(side, level, &bar).is_some())
-        })
     }
 
     fn is_born_now(&self, resting: &Resting) -> bool {
@@ -512,7 +568,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     /// The bar an order is held against: for an order born inside it, the entry's price stands for the open.
     fn bar_for(&self, resting: &Resting) -> Option<OhlcBar> {
-        let row = self.row_now(resting.instrument)? as usize;
+        let row = self.tradable_row(resting.instrument)? as usize;
         let view = &self.views[resting.instrument.ix()];
         let open = match resting.born {
             Some((step, price)) if step == self.clock.step => price,
@@ -543,30 +599,20 @@ impl<S: Strategy> Loop<'_, '_, S> {
             }
             if resting.live_from <= self.clock.step {
                 entry.bars_seen += 1;
-                if matches!(order.request.tif, TimeInForce::Bars(n) if entry.bars_seen >= n) {
+                let is_over = match order.request.tif {
+                    TimeInForce::Bars(n) => entry.bars_seen >= n,
+                    TimeInForce::Ioc | TimeInForce::Fok => entry.checked_at.is_some(),
+                    _ => false,
+                };
+                if is_over {
                     ids.push(resting.order);
                 }
             }
         }
         for &id in &ids {
-            self.engine.book.remove(id);
-            self.report(id, OrderStatus::Expired(CloseReason::TimeInForce));
+            self.end_of_time(id)?;
         }
         self.engine.scratch_ids = ids;
-        self.drain_bus()
-    }
-
-    /// DAY orders that have had a bar to match on end with the trading date.
-    fn expire_day_orders(&mut self) -> Result<(), EngineError> {
-        let book = &self.engine.book;
-        let is_done = |r: &&Resting| {
-            r.bars_seen > 0 && book.get(r.order).is_some_and(|o| o.request.tif == TimeInForce::Day)
-        };
-        let done: Vec<OrderId> = book.resting.iter().filter(is_done).map(|r| r.order).collect();
-        for id in done {
-            self.engine.book.remove(id);
-            self.report(id, OrderStatus::Expired(CloseReason::TimeInForce));
-        }
         self.drain_bus()
     }
 
@@ -580,29 +626,40 @@ impl<S: Strategy> Loop<'_, '_, S> {
         self.drain_bus()
     }
 
-    /// Fills an order at a price before slippage, unless cash does not allow it.
-    fn execute(&mut self, id: OrderId, raw_price: f64, when: When) -> Result<(), EngineError> {
+    /// Fills what it can of an order at a price before slippage; true when the order waits no longer.
+    fn execute(&mut self, id: OrderId, raw_price: f64, when: When) -> Result<bool, EngineError> {
         let order = *self.order(id)?;
         let request = order.request;
         let side = request.side;
-        let is_limit = matches!(request.kind, OrderKind::Limit(_));
-        let price = if is_limit { raw_price } else { self.slippage.slipped(side, raw_price) };
-        let qty = match self.fill_qty(&order, price) {
-            Ok(qty) => qty,
-            Err(reject) => {
-                self.report(id, OrderStatus::Rejected(reject));
-                return Ok(());
-            }
-        };
-        if qty <= 0.0 {
-            self.report(id, OrderStatus::Cancelled(CloseReason::PositionClosed));
-            return Ok(());
-        }
         let Some(row) = self.row_now(request.instrument) else {
             return Err(EngineError::Internal("an order fills on a step without a bar"));
         };
+        let quote = Quote { raw_price, row };
+        let share = match self.share(&order, &quote) {
+            Ok(share) => share,
+            Err(reject) => {
+                self.report(id, OrderStatus::Rejected(reject));
+                return Ok(true);
+            }
+        };
+        if share.wanted <= 0.0 {
+            self.report(id, OrderStatus::Cancelled(CloseReason::PositionClosed));
+            return Ok(true);
+        }
+        if share.qty <= 0.0 {
+            return self.keep_rest(id);
+        }
+        let qty = share.qty;
         let multiplier = self.spec.market.multiplier;
-        self.order_mut(id)?.qty = qty;
+        let price = self.price_of(&request, &quote, qty);
+        let notional = qty * price * multiplier;
+        let fees = self.fees_of(&order, qty, notional);
+        let step = self.clock.step;
+        self.engine.liquidity.take(request.instrument, step, qty);
+        let date = self.clock.date;
+        let stored = self.order_mut(id)?;
+        stored.qty = stored.progress.filled + share.wanted;
+        stored.progress.note(date, qty, notional, fees);
         let fill = Fill {
             order: id,
             instrument: request.instrument,
@@ -611,30 +668,31 @@ impl<S: Strategy> Loop<'_, '_, S> {
             side,
             qty,
             price,
-            fees: self.spec.market.fees().fees(side, qty, qty * price * multiplier),
+            fees,
             slippage_cost: (price - raw_price).abs() * qty * multiplier,
             tag: request.tag,
         };
-        let report = ExecutionReport { order: id, status: OrderStatus::Filled, fill: Some(fill) };
+        let is_whole = qty >= share.wanted;
+        let status = if is_whole { OrderStatus::Filled } else { OrderStatus::PartiallyFilled };
+        let report = ExecutionReport { order: id, status, fill: Some(fill), refused: None };
         self.engine.bus.post(Event::ExecutionReport(report));
         if !request.protection.is_none() {
             self.protect(&order, &fill, raw_price, when);
         }
-        Ok(())
+        if is_whole { Ok(true) } else { self.keep_rest(id) }
     }
 
-    /// Units that fill now; zero when a protective order has nothing left to protect.
-    fn fill_qty(&self, order: &Order, price: f64) -> Result<f64, Reject> {
+    /// Units that an order still asks for, and how many of them fill now; no unit is wanted by a protective order that
+    /// has nothing left to protect.
+    fn share(&self, order: &Order, quote: &Quote) -> Result<Share, Reject> {
         let market = self.spec.market;
         let request = &order.request;
         let cash = self.engine.portfolio.cash();
-        let affordable = |budget: f64| {
-            market.fees().affordable(request.side, budget, price, market.multiplier, market.lot)
-        };
         let held = self.engine.portfolio.position(request.instrument).qty();
-        let qty = match request.size {
-            Size::BudgetAtFill(budget) => {
-                let qty = affordable(budget.min(cash));
+        let left = order.remaining();
+        let wanted = match request.size {
+            Size::BudgetAtFill(budget) if order.progress.filled == 0.0 => {
+                let qty = self.affordable(request, budget.min(cash), quote);
                 if qty <= 0.0 {
                     return Err(if budget <= cash { Reject::ZeroQuantity } else { Reject::InsufficientCash });
                 }
@@ -642,24 +700,67 @@ impl<S: Strategy> Loop<'_, '_, S> {
             }
             _ if order.birth.is_some() => {
                 let protects = if request.side == Side::Sell { held } else { -held };
-                order.qty.min(protects).max(0.0)
+                left.min(protects).max(0.0)
             }
-            _ => order.qty,
+            _ => left,
         };
-        if request.side == Side::Sell && !market.shorts_allowed() && qty > held {
+        if request.side == Side::Sell && !market.shorts_allowed() && wanted > held {
             return Err(Reject::ShortNotAllowed);
         }
+        let volume = self.volume_at(request.instrument, quote.row);
+        let room = self.engine.liquidity.room(request.instrument, self.clock.step, volume);
+        let qty = wanted.min(room);
+        if qty < wanted && request.tif == TimeInForce::Fok {
+            return Ok(Share { wanted, qty: 0.0 });
+        }
         if request.side == Side::Buy && market.buying_power() == BuyingPower::Cash && qty > 0.0 {
-            let notional = qty * price * market.multiplier;
-            if notional + market.fees().fees(Side::Buy, qty, notional) > cash {
-                let reduced = affordable(cash);
-                if market.on_insufficient_cash == OnInsufficientCash::Reject || reduced <= 0.0 {
+            let notional = qty * self.price_of(request, quote, qty) * market.multiplier;
+            if notional + self.fees_of(order, qty, notional) > cash {
+                let reduced = self.affordable(request, cash, quote).min(qty);
+                let refuses = market.on_insufficient_cash == OnInsufficientCash::Reject
+                    || request.tif == TimeInForce::Fok;
+                if refuses || reduced <= 0.0 {
                     return Err(Reject::InsufficientCash);
                 }
-                return Ok(reduced);
+                return Ok(Share { wanted: reduced, qty: reduced });
             }
         }
-        Ok(qty)
+        Ok(Share { wanted, qty })
+    }
+
+    fn affordable(&self, request: &OrderRequest, budget: f64, quote: &Quote) -> f64 {
+        let market = self.spec.market;
+        let at = |qty: f64| {
+            let price = self.price_of(request, quote, qty);
+            market.fees().affordable(request.side, budget, price, market.multiplier, market.lot)
+        };
+        let most = at(0.0);
+        // What the larger order would pay is enough for the smaller one.
+        if self.slippage.depends_on_qty() { at(most) } else { most }
+    }
+
+    /// Price of an execution, after slippage where the kind of order pays it.
+    fn price_of(&self, request: &OrderRequest, quote: &Quote, qty: f64) -> f64 {
+        match request.kind {
+            OrderKind::Limit(_) | OrderKind::StopLimit { .. } => quote.raw_price,
+            OrderKind::Market | OrderKind::MarketOnClose | OrderKind::Stop(_) => {
+                let view = &self.views[request.instrument.ix()];
+                let row = quote.row as usize;
+                let offer = Offer {
+                    price: quote.raw_price,
+                    qty,
+                    high: view.high[row],
+                    low: view.low[row],
+                    volume: self.volume_at(request.instrument, quote.row),
+                };
+                self.slippage.slipped(request.side, &offer)
+            }
+        }
+    }
+
+    fn fees_of(&self, order: &Order, qty: f64, notional: f64) -> f64 {
+        let fees = self.spec.market.fees();
+        charge(&fees, &order.progress, self.clock.date, order.request.side, qty, notional)
     }
 
     /// Places the protective orders of an entry (SEMANTICS section 4): both legs live on the bar of an entry at the
@@ -673,7 +774,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
         };
         let exit = fill.side.opposite();
         let away = fill.side.sign();
-        let group = PROTECTION_GROUPS | entry.id.0;
+        // One group an execution: an entry that fills in parts has legs that do not end one another.
+        let group = PROTECTION_GROUPS | self.engine.book.next_id().0;
         let mut place = |kind: OrderKind, tag: OrderTag, live_from: u32, trailing| {
             let request = OrderRequest {
                 kind,
@@ -704,7 +806,26 @@ impl<S: Strategy> Loop<'_, '_, S> {
     }
 
     fn report(&mut self, order: OrderId, status: OrderStatus) {
-        self.engine.bus.post(Event::ExecutionReport(ExecutionReport { order, status, fill: None }));
+        self.engine.bus.post(Event::ExecutionReport(ExecutionReport {
+            order,
+            status,
+            fill: None,
+            refused: None,
+        }));
+    }
+
+    /// Row of the bar of an instrument at this step, if it trades.
+    #[inline]
+    fn tradable_row(&self, instrument: InstrumentIx) -> Option<u32> {
+        let row = self.row_now(instrument)?;
+        (!self.engine.liquidity.is_halted(self.volume_at(instrument, row))).then_some(row)
+    }
+
+    /// Volume of a bar; none where the series has none.
+    #[inline]
+    fn volume_at(&self, instrument: InstrumentIx, row: u32) -> Option<f64> {
+        let volume = self.views[instrument.ix()].volume?[row as usize];
+        (!volume.is_nan()).then_some(volume)
     }
 
     fn row_now(&self, instrument: InstrumentIx) -> Option<u32> {
@@ -729,6 +850,21 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
 /// Groups that the engine makes for protective orders; groups of strategies are below.
 const PROTECTION_GROUPS: u64 = 1 << 63;
+
+/// What a bar offers an order.
+#[derive(Debug, Clone, Copy)]
+struct Quote {
+    /// Before slippage.
+    raw_price: f64,
+    row: u32,
+}
+
+/// What an order gets of what it wants.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    wanted: f64,
+    qty: f64,
+}
 
 /// Where in its bar an order fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The closed set of control events.
 
-use crate::model::{Fill, OrderStatus};
+use crate::model::{Amendment, Fill, OrderStatus, Reject};
 use crate::units::OrderId;
 
 /// What became of an order, on its way from execution to portfolio and strategy.
@@ -10,6 +10,8 @@ pub struct ExecutionReport {
     pub status: OrderStatus,
     /// Present when the report is of an execution.
     pub fill: Option<Fill>,
+    /// Why an amendment was refused; the order stays as it was.
+    pub refused: Option<Reject>,
 }
 
 /// A control event. Orders themselves live in the order book; an event names one.
@@ -19,6 +21,8 @@ pub enum Event {
     OrderRequest(OrderId),
     /// A strategy takes an order back.
     CancelRequest(OrderId),
+    /// A strategy changes an order; risk answers.
+    AmendRequest(OrderId, Amendment),
     /// Risk has passed the order; execution takes it.
     OrderValidated(OrderId),
     /// Execution or risk says what happened; portfolio and strategy take note.

@@ -4,6 +4,7 @@ use crate::analysis::{Aggregate, METRICS, MetricSettings, ReturnBasis, metric_ix
 use crate::data::{Panel, Window};
 use crate::error::{EngineError, RuleError};
 use crate::market::Market;
+use crate::risk::RiskSpec;
 use crate::trader::{CompiledRules, RuleSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -58,6 +59,8 @@ pub struct PlanSpec {
     #[serde(default)]
     pub market: Market,
     #[serde(default)]
+    pub risk: RiskSpec,
+    #[serde(default)]
     pub mode: Mode,
     #[serde(default)]
     pub window: Window,
@@ -109,6 +112,7 @@ impl Plan {
 
     pub fn new(spec: PlanSpec) -> Result<Self, EngineError> {
         spec.market.check()?;
+        spec.risk.check(spec.market.execution.tick)?;
         if !(0.0..=1.0).contains(&spec.min_defined) {
             let message = format!("min_defined must be a share from 0 to 1, got {}", spec.min_defined);
             return Err(EngineError::Spec(message));

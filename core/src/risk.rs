@@ -1,5 +1,12 @@
 //! Pre-trade checks: an order in, a resolved quantity or a typed reject out (SEMANTICS sections 4 and 5).
 
+mod checks;
+mod limits;
+mod spec;
+
+pub use limits::Limits;
+pub use spec::RiskSpec;
+
 use crate::execution::OrderBook;
 use crate::market::{BuyingPower, FeeModel, Market, MarketRules};
 use crate::model::{Order, Reject, Side, Size};
@@ -13,6 +20,7 @@ pub struct RiskView<'a> {
     pub book: &'a OrderBook,
     /// Equity when the strategy decided: at this close, before any fill of it.
     pub decision_equity: f64,
+    pub spec: &'a RiskSpec,
 }
 
 /// The checks of one account.
@@ -23,22 +31,24 @@ impl RiskManager {
     /// Units of the order, zero when they are resolved by the fill; or why it is refused.
     pub fn check(self, order: &Order, view: &RiskView<'_>) -> Result<f64, Reject> {
         let request = &order.request;
-        if let Some(price) = request.kind.price()
-            && !(price.is_finite() && price > 0.0)
-        {
+        if request.kind.prices().any(|price| !(price.is_finite() && price > 0.0)) {
             return Err(Reject::BadPrice);
         }
         let qty = resolve_qty(order, view)?;
         if order.birth.is_some() {
             return Ok(qty); // protects what is held: never asks for more
         }
-        if request.side == Side::Sell && !view.market.shorts_allowed() {
+        if view.spec.sellable && request.side == Side::Sell && !view.market.shorts_allowed() {
             let held = view.portfolio.sellable(request.instrument);
             if qty > held - reserved(view, order, Side::Sell) {
                 return Err(Reject::ShortNotAllowed);
             }
         }
-        if request.side == Side::Buy && view.market.buying_power() == BuyingPower::Cash && qty > 0.0 {
+        if view.spec.cash
+            && request.side == Side::Buy
+            && view.market.buying_power() == BuyingPower::Cash
+            && qty > 0.0
+        {
             let cost = estimate(order, qty, view);
             let available = view.portfolio.cash() + open_balance(view, order);
             if cost > available
@@ -85,14 +95,14 @@ fn reserved(view: &RiskView<'_>, order: &Order, side: Side) -> f64 {
         .filter(|o| {
             o.request.instrument == order.request.instrument && o.request.side == side && o.birth.is_none()
         })
-        .map(|o| o.qty)
+        .map(Order::remaining)
         .sum()
 }
 
 /// Estimated proceeds of accepted sells less the cost of accepted buys.
 fn open_balance(view: &RiskView<'_>, order: &Order) -> f64 {
     let balance = |o: &Order| {
-        let amount = estimate(o, o.qty, view);
+        let amount = estimate(o, o.remaining(), view);
         match o.request.side {
             Side::Sell => amount,
             Side::Buy => -amount,

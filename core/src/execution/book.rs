@@ -1,8 +1,10 @@
 //! The order book of one run: every order by its number, and the ones that wait.
 
 use super::OhlcBar;
-use crate::model::{Birth, Order, OrderRequest, OrderStatus, Side, TrailOn, TrailingSpec};
-use crate::units::{InstrumentIx, OrderId, TsNs};
+use crate::model::{
+    Birth, Order, OrderRequest, OrderStatus, Progress, Side, TimeInForce, TrailOn, TrailingSpec,
+};
+use crate::units::{InstrumentIx, OrderId, TradingDate, TsNs};
 
 /// A limit or stop that waits, with what the loop needs to match it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,6 +21,8 @@ pub struct Resting {
     pub born: Option<(u32, f64)>,
     /// A moving stop level.
     pub trail: Option<Trail>,
+    /// A stop that was reached: what is left of it fills as a market order.
+    pub triggered: bool,
 }
 
 impl Resting {
@@ -53,6 +57,15 @@ impl Trail {
     }
 }
 
+/// A market-on-close order that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closing {
+    pub order: OrderId,
+    pub instrument: InstrumentIx,
+    /// The trading date it was placed on: it fills at the close of a later one.
+    pub placed: TradingDate,
+}
+
 /// Orders of one run.
 #[derive(Debug, Default)]
 pub struct OrderBook {
@@ -61,6 +74,12 @@ pub struct OrderBook {
     pub pending: Vec<OrderId>,
     /// Accepted limits and stops, in order of submission.
     pub resting: Vec<Resting>,
+    /// Accepted market-on-close orders, in order of submission.
+    pub closing: Vec<Closing>,
+    /// Orders that wait for another one to fill, not yet handed in.
+    pub children: Vec<OrderId>,
+    /// Orders of the run that end with a date.
+    pub n_dated: u32,
 }
 
 impl OrderBook {
@@ -68,12 +87,24 @@ impl OrderBook {
         self.orders.clear();
         self.pending.clear();
         self.resting.clear();
+        self.closing.clear();
+        self.children.clear();
+        self.n_dated = 0;
     }
 
     /// Enters a request under the next number.
     pub fn enter(&mut self, request: OrderRequest, submitted: TsNs, birth: Option<Birth>) -> OrderId {
         let id = OrderId(self.orders.len() as u64 + 1);
-        self.orders.push(Order { id, request, qty: 0.0, submitted, status: OrderStatus::Submitted, birth });
+        self.n_dated += u32::from(matches!(request.tif, TimeInForce::Gtd(_)));
+        self.orders.push(Order {
+            id,
+            request,
+            qty: 0.0,
+            submitted,
+            status: OrderStatus::Submitted,
+            birth,
+            progress: Progress::NONE,
+        });
         id
     }
 
@@ -98,10 +129,14 @@ impl OrderBook {
     pub fn remove(&mut self, id: OrderId) {
         self.pending.retain(|&p| p != id);
         self.resting.retain(|r| r.order != id);
+        self.closing.retain(|c| c.order != id);
+        self.children.retain(|&c| c != id);
     }
 
-    /// Numbers of the orders that wait, market orders first.
+    /// Numbers of the orders that wait, market orders first, those that wait for another one last.
     pub fn working(&self) -> impl Iterator<Item = OrderId> + '_ {
-        self.pending.iter().copied().chain(self.resting.iter().map(|r| r.order))
+        let closing = self.closing.iter().map(|c| c.order);
+        let resting = self.resting.iter().map(|r| r.order);
+        self.pending.iter().copied().chain(closing).chain(resting).chain(self.children.iter().copied())
     }
 }

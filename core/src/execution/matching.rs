@@ -29,6 +29,28 @@ pub fn stop_price(side: Side, stop: f64, bar: &OhlcBar) -> Option<f64> {
     }
 }
 
+/// A stop-limit on the bar that reaches its stop: fills at the stop's price if that satisfies the limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum StopLimitMatch {
+    NotReached,
+    /// A limit from the next bar on.
+    Triggered,
+    Fills(f64),
+}
+
+#[inline]
+pub fn stop_limit_match(side: Side, stop: f64, limit: f64, bar: &OhlcBar) -> StopLimitMatch {
+    let satisfies = |price: f64| match side {
+        Side::Buy => price <= limit,
+        Side::Sell => price >= limit,
+    };
+    match stop_price(side, stop, bar) {
+        None => StopLimitMatch::NotReached,
+        Some(price) if satisfies(price) => StopLimitMatch::Fills(price),
+        Some(_) => StopLimitMatch::Triggered,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

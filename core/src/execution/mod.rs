@@ -1,9 +1,13 @@
 //! What happens to an order: the book it waits in, the price it fills at, the slippage it pays.
 
 mod book;
+mod charge;
+mod liquidity;
 mod matching;
 mod slippage;
 
-pub use book::{OrderBook, Resting, Trail};
-pub use matching::{OhlcBar, limit_price, stop_price};
-pub use slippage::{BpsSlippage, SlippageModel};
+pub use book::{Closing, OrderBook, Resting, Trail};
+pub use charge::charge;
+pub use liquidity::{Liquidity, floor_to_lot};
+pub use matching::{OhlcBar, StopLimitMatch, limit_price, stop_limit_match, stop_price};
+pub use slippage::{BpsSlippage, Offer, Slippage, SlippageModel, TickSlippage, VolumeImpact};

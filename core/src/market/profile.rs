@@ -1,6 +1,6 @@
 //! The market of a run: the profile `simple` and what a sweep file overrides.
 
-use super::{Commission, Fees};
+use super::{Commission, ExecutionSpec, Fees};
 use crate::error::EngineError;
 use crate::model::Instrument;
 use crate::units::Bps;
@@ -54,6 +54,7 @@ pub struct Market {
     pub shorts: bool,
     pub buying_power: BuyingPower,
     pub on_insufficient_cash: OnInsufficientCash,
+    pub execution: ExecutionSpec,
 }
 
 impl Default for Market {
@@ -69,6 +70,7 @@ impl Default for Market {
             shorts: true,
             buying_power: BuyingPower::Unlimited,
             on_insufficient_cash: OnInsufficientCash::Reject,
+            execution: ExecutionSpec::default(),
         }
     }
 }
@@ -77,6 +79,7 @@ impl Market {
     /// Refuses numbers that no market has.
     pub fn check(&self) -> Result<(), EngineError> {
         Bps::new(self.slippage_bps)?;
+        self.execution.check(self.slippage_bps)?;
         let not_negative = [
             ("commission.rate", self.commission.rate),
             ("commission.per_share", self.commission.per_share),

@@ -1,6 +1,7 @@
 //! Orders: what is asked, what became of it.
 
-use crate::units::{InstrumentIx, OrderId, TsNs};
+use super::Progress;
+use crate::units::{InstrumentIx, OrderId, TradingDate, TsNs};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,6 +43,13 @@ pub enum OrderKind {
     Market,
     Limit(f64),
     Stop(f64),
+    /// A stop that becomes a limit when it is reached.
+    StopLimit {
+        stop: f64,
+        limit: f64,
+    },
+    /// Fills at the close of the next trading date.
+    MarketOnClose,
 }
 
 impl OrderKind {
@@ -50,15 +58,26 @@ impl OrderKind {
             Self::Market => "market",
             Self::Limit(_) => "limit",
             Self::Stop(_) => "stop",
+            Self::StopLimit { .. } => "stop_limit",
+            Self::MarketOnClose => "market_on_close",
         }
     }
 
-    /// Limit or stop price; none for a market order.
+    /// Limit or stop price, the limit of a stop-limit order; none for a market order.
     pub fn price(self) -> Option<f64> {
         match self {
-            Self::Market => None,
-            Self::Limit(price) | Self::Stop(price) => Some(price),
+            Self::Market | Self::MarketOnClose => None,
+            Self::Limit(price) | Self::Stop(price) | Self::StopLimit { limit: price, .. } => Some(price),
         }
+    }
+
+    /// Every price of the order: its own, and the stop of a stop-limit order.
+    pub fn prices(self) -> impl Iterator<Item = f64> {
+        let stop = match self {
+            Self::StopLimit { stop, .. } => Some(stop),
+            _ => None,
+        };
+        self.price().into_iter().chain(stop)
     }
 }
 
@@ -70,6 +89,19 @@ pub enum TimeInForce {
     Day,
     /// For this many bars of the instrument after the one it was placed on, at least one.
     Bars(u32),
+    /// For its first bar only: what does not fill there is cancelled.
+    Ioc,
+    /// Whole on its first bar, or not at all.
+    Fok,
+    /// Until the end of this trading date.
+    Gtd(TradingDate),
+}
+
+impl TimeInForce {
+    /// Lives for one bar only.
+    pub fn is_immediate(self) -> bool {
+        matches!(self, Self::Ioc | Self::Fok)
+    }
 }
 
 /// How much to trade. Computed quantities are floored to the lot of the instrument.
@@ -194,8 +226,11 @@ pub struct OrderRequest {
     /// Orders that share a group cancel each other when one of them fills.
     pub oco: Option<u64>,
     pub protection: Protection,
-    /// A level that moves with the market; the order is a stop.
+    /// A level that moves with the market; the order is a stop. One that a strategy asks for starts at the close of the
+    /// decision, whatever its stop price says.
     pub trailing: Option<TrailingSpec>,
+    /// An order with a parent is handed in when the parent ends with an execution, and cancelled when it ends without.
+    pub parent: Option<OrderId>,
     pub tag: OrderTag,
 }
 
@@ -210,8 +245,15 @@ impl OrderRequest {
             oco: None,
             protection: Protection::default(),
             trailing: None,
+            parent: None,
             tag: OrderTag::None,
         }
+    }
+
+    /// A stop that follows the market at a distance.
+    pub fn trailing_stop(instrument: InstrumentIx, side: Side, size: Size, trailing: TrailingSpec) -> Self {
+        let kind = OrderKind::Stop(f64::NAN); // set from the close when the order is handed in
+        Self { kind, trailing: Some(trailing), ..Self::market(instrument, side, size) }
     }
 }
 
@@ -228,6 +270,36 @@ pub enum Reject {
     InsufficientCash,
     /// The market does not allow to sell short.
     ShortNotAllowed,
+    /// The order named by a cancel or an amendment is not working.
+    NotWorking,
+    /// The parent named by an order does not exist before it.
+    UnknownOrder,
+    /// An amendment changes a price that the order does not have.
+    NoSuchPrice,
+    /// The instrument is not among the tradable ones.
+    NotTradable,
+    /// The instrument may only be reduced.
+    Restricted,
+    /// A quantity that is not a multiple of the lot.
+    OffLot,
+    /// A price that is not a multiple of the tick.
+    OffTick,
+    /// More units than one order may have.
+    OrderQuantity,
+    /// More value than one order may have.
+    OrderValue,
+    /// More than one position may be.
+    PositionLimit,
+    /// More of equity than one position may be.
+    Concentration,
+    GrossExposure,
+    NetExposure,
+    /// The drawdown has halted new risk.
+    MaxDrawdown,
+    /// The loss of the date has halted new risk.
+    DailyLoss,
+    /// More orders than a step or a date may have.
+    OrderRate,
 }
 
 impl Reject {
@@ -238,6 +310,22 @@ impl Reject {
             Self::BadPrice => "bad_price",
             Self::InsufficientCash => "insufficient_cash",
             Self::ShortNotAllowed => "short_not_allowed",
+            Self::NotWorking => "not_working",
+            Self::UnknownOrder => "unknown_order",
+            Self::NoSuchPrice => "no_such_price",
+            Self::NotTradable => "not_tradable",
+            Self::Restricted => "restricted",
+            Self::OffLot => "off_lot",
+            Self::OffTick => "off_tick",
+            Self::OrderQuantity => "order_quantity",
+            Self::OrderValue => "order_value",
+            Self::PositionLimit => "position_limit",
+            Self::Concentration => "concentration",
+            Self::GrossExposure => "gross_exposure",
+            Self::NetExposure => "net_exposure",
+            Self::MaxDrawdown => "max_drawdown",
+            Self::DailyLoss => "daily_loss",
+            Self::OrderRate => "order_rate",
         }
     }
 }
@@ -251,6 +339,8 @@ pub enum CloseReason {
     Oco,
     /// The position it protected is gone.
     PositionClosed,
+    /// The order it waited for ended without an execution.
+    Parent,
     /// Its time in force ran out.
     TimeInForce,
     /// The data ended.
@@ -263,6 +353,7 @@ impl CloseReason {
             Self::Request => "request",
             Self::Oco => "oco",
             Self::PositionClosed => "position_closed",
+            Self::Parent => "parent",
             Self::TimeInForce => "time_in_force",
             Self::EndOfData => "end_of_data",
         }
@@ -273,6 +364,8 @@ impl CloseReason {
 pub enum OrderStatus {
     Submitted,
     Accepted,
+    /// Works on with a rest.
+    PartiallyFilled,
     Filled,
     Rejected(Reject),
     Cancelled(CloseReason),
@@ -284,6 +377,7 @@ impl OrderStatus {
         match self {
             Self::Submitted => "submitted",
             Self::Accepted => "accepted",
+            Self::PartiallyFilled => "partially_filled",
             Self::Filled => "filled",
             Self::Rejected(_) => "rejected",
             Self::Cancelled(_) => "cancelled",
@@ -295,12 +389,12 @@ impl OrderStatus {
         match self {
             Self::Rejected(reject) => reject.name(),
             Self::Cancelled(reason) | Self::Expired(reason) => reason.name(),
-            Self::Submitted | Self::Accepted | Self::Filled => "",
+            Self::Submitted | Self::Accepted | Self::PartiallyFilled | Self::Filled => "",
         }
     }
 
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Submitted | Self::Accepted)
+        !matches!(self, Self::Submitted | Self::Accepted | Self::PartiallyFilled)
     }
 }
 
@@ -327,4 +421,21 @@ pub struct Order {
     pub status: OrderStatus,
     /// Present for an order that the engine placed to protect an entry.
     pub birth: Option<Birth>,
+    pub progress: Progress,
+}
+
+impl Order {
+    /// The kind in a word: a trailing stop of a strategy has one of its own.
+    pub fn kind_name(&self) -> &'static str {
+        match (self.request.trailing, self.birth) {
+            (Some(_), None) => "trailing_stop",
+            _ => self.request.kind.name(),
+        }
+    }
+
+    /// Units that have not filled; zero until the size is resolved.
+    #[inline]
+    pub fn remaining(&self) -> f64 {
+        self.qty - self.progress.filled
+    }
 }

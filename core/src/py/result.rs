@@ -145,7 +145,7 @@ impl PyRunResult {
             ("id", ints(each().map(|(_, o)| o.id.0 as i64))),
             ("submitted", times(each().map(|(_, o)| o.submitted.0))),
             ("side", words(each().map(|(_, o)| o.request.side.name()))),
-            ("kind", words(each().map(|(_, o)| o.request.kind.name()))),
+            ("kind", words(each().map(|(_, o)| o.kind_name()))),
             ("price", Arc::new(prices)),
             ("qty", floats(each().map(|(_, o)| o.qty))),
             ("tag", words(each().map(|(_, o)| self.tag(o.request.tag)))),

@@ -569,6 +569,7 @@ impl PyStrategy {
         dict.set_item("status", order.status.name())?;
         let reason = order.status.reason();
         dict.set_item("reason", (!reason.is_empty()).then_some(reason))?;
+        dict.set_item("filled", order.progress.filled)?;
         dict.set_item("tag", self.share.word(order.request.tag))?;
         Ok(dict)
     }

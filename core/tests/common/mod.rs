@@ -8,6 +8,7 @@ use akq_core::engine::{Engine, Keep, Record, RunSpec};
 use akq_core::error::EngineError;
 use akq_core::market::Market;
 use akq_core::model::Order;
+use akq_core::risk::RiskSpec;
 use akq_core::strategy::{Strategy, StrategyFailure};
 use arrow_array::{ArrayRef, Date32Array, Float64Array, RecordBatch, TimestampNanosecondArray};
 use std::sync::Arc;
@@ -37,6 +38,11 @@ const DAY_NS: i64 = 86_400_000_000_000;
 
 /// A panel of these series; `steps_a_day` bars share a trading date.
 pub fn panel_of(series: &[Series], steps_a_day: i64) -> Panel {
+    panel_with(series, steps_a_day, None)
+}
+
+/// As `panel_of`, with a volume for every bar.
+pub fn panel_with(series: &[Series], steps_a_day: i64, volume: Option<Vec<f64>>) -> Panel {
     let mut offsets = vec![0];
     let (mut ts, mut date) = (Vec::new(), Vec::new());
     let mut columns: [Vec<f64>; 4] = Default::default();
@@ -57,6 +63,9 @@ pub fn panel_of(series: &[Series], steps_a_day: i64) -> Panel {
     for (name, column) in ["open", "high", "low", "close"].into_iter().zip(columns) {
         arrays.push((name, Arc::new(Float64Array::from(column))));
     }
+    if let Some(volume) = volume {
+        arrays.push(("volume", Arc::new(Float64Array::from(volume))));
+    }
     let batch = RecordBatch::try_from_iter(arrays).unwrap();
     let symbols = series.iter().map(|s| s.symbol.clone()).collect();
     Panel::new(&batch, PanelMeta { symbols, offsets }).unwrap()
@@ -71,6 +80,16 @@ pub struct Outcome {
 
 /// Runs a strategy over all assets with one account.
 pub fn run_on<S: Strategy>(panel: &Panel, market: &Market, strategy: &mut S) -> Result<Outcome, EngineError> {
+    run_within(panel, market, &RiskSpec::default(), strategy)
+}
+
+/// As `run_on`, with limits.
+pub fn run_within<S: Strategy>(
+    panel: &Panel,
+    market: &Market,
+    risk: &RiskSpec,
+    strategy: &mut S,
+) -> Result<Outcome, EngineError> {
     let universe: Vec<usize> = (0..panel.n_assets()).collect();
     let timeline = Timeline::new(panel, &universe, Window::default());
     let cancel = AtomicBool::new(false);
@@ -79,6 +98,7 @@ pub fn run_on<S: Strategy>(panel: &Panel, market: &Market, strategy: &mut S) -> 
         universe: &universe,
         timeline: &timeline,
         market,
+        risk,
         keep: Keep::Everything,
         cancel: &cancel,
     };
@@ -96,6 +116,19 @@ impl<F: FnMut(&mut Context<'_>, BarAt)> Strategy for Script<F> {
         (self.0)(ctx, bar);
         Ok(())
     }
+}
+
+/// Runs a closure over one asset whose bars have these volumes.
+pub fn script_volume(
+    bars: &[(Ohlc, f64)],
+    steps_a_day: i64,
+    market: &Market,
+    on_bar: impl FnMut(&mut Context<'_>, BarAt),
+) -> Outcome {
+    let prices: Vec<Ohlc> = bars.iter().map(|(bar, _)| *bar).collect();
+    let volume = bars.iter().map(|(_, volume)| *volume).collect();
+    let panel = panel_with(&[Series::dense("A", &prices)], steps_a_day, Some(volume));
+    run_on(&panel, market, &mut Script(on_bar)).unwrap()
 }
 
 /// Runs a closure over one asset.
