@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from akq_dist.specs import SweepSpec, load_sweep
     from akq_dist.strategy import Bars, OrderUpdate, Param, Strategy, TradeUpdate
     from akq_dist.strategy.rules import Rules
+    from akq_dist.strategy.signals import SignalStrategy
     from akq_dist.sweep import sweep
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "OrderUpdate",
     "Param",
     "Rules",
+    "SignalStrategy",
     "Strategy",
     "SweepSpec",
     "TrackerError",
@@ -66,6 +68,7 @@ _HOMES: Final = {
     "load_sweep": "akq_dist.specs",
     "Bar": "akq_dist._core",
     "Rules": "akq_dist.strategy.rules",
+    "SignalStrategy": "akq_dist.strategy.signals",
     **dict.fromkeys(("Bars", "OrderUpdate", "Param", "Strategy", "TradeUpdate"), "akq_dist.strategy"),
     **{name: "akq_dist.errors" for name in __all__ if name.endswith("Error")},
 }

@@ -7,6 +7,7 @@ use crate::error::EngineError;
 use crate::model::Order;
 use crate::plan::{Mode, Plan};
 use crate::rules::{BatchGraph, BoundSlot, Evaluator, PanelEvaluator, SeriesSource};
+use crate::signals::SignalTable;
 use crate::strategy::Strategy;
 use crate::trader::{Column, CompiledRules, RuleColumns, RuleTrader};
 use rayon::prelude::*;
@@ -97,6 +98,41 @@ pub fn run_rules(
         columns.fill_all(&rules, &graph, bound, panel, &universe)?;
         let borrowed = columns.borrow();
         let mut trader = RuleTrader::new(&rules, numbers, &borrowed);
+        accounts.push(run_account(
+            plan,
+            panel,
+            universe,
+            keep,
+            cancel,
+            &mut engine,
+            &mut scratch,
+            &mut trader,
+        )?);
+    }
+    Ok(collect(plan, accounts))
+}
+
+/// Runs one parameter set over columns that the caller has made.
+pub fn run_signals(
+    plan: &Plan,
+    panel: &Panel,
+    row: &[f64],
+    signals: &SignalTable,
+    assets: &[usize],
+    keep: Keep,
+    cancel: &AtomicBool,
+) -> Result<RunOutcome, EngineError> {
+    let rules = plan.compile_signals(panel, signals)?;
+    let full_rows = full_rows(plan, &[row]);
+    let graph = BatchGraph::bind(rules.program(), &[&full_rows[0]]);
+    let numbers = rules.numbers(graph.trial(0).map_err(Clone::clone)?)?;
+    let mut accounts = Vec::new();
+    let mut engine = Engine::default();
+    let mut scratch = Scratch::default();
+    for universe in plan.accounts(assets) {
+        let columns: Vec<RuleColumns<'_>> =
+            universe.iter().map(|&asset| signals.columns(panel.rows(asset))).collect();
+        let mut trader = RuleTrader::new(&rules, numbers, &columns);
         accounts.push(run_account(
             plan,
             panel,

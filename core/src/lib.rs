@@ -34,6 +34,8 @@ pub mod rules;
 
 pub mod trader;
 
+pub mod signals;
+
 pub mod engine;
 
 pub mod analysis;

@@ -50,6 +50,11 @@ fn function_reference() -> PyResult<ArrowTable> {
         ("signature", column(all.iter().map(|f| f.signature()))),
         ("definition", column(all.iter().map(|f| f.doc.to_owned()))),
         ("source", column(all.iter().map(|f| f.source.to_owned()))),
+        ("reads", column(all.iter().map(|f| f.reads().join(", ")))),
+        (
+            "kinds",
+            column(all.iter().map(|f| f.args.iter().map(|a| a.kind.name()).collect::<Vec<_>>().join(", "))),
+        ),
     ]))
 }
 
