@@ -209,7 +209,9 @@ def signal_plan(plan: str, signals: Signals, names: list[str]) -> str:
             slots[name] = "0"
     # The slots are checked together with the columns that exist; what the columns hold is not for the plan.
     settings = _rules(RulesSpec.parse(slots, lambda place: f"signals.{'.'.join(map(str, place))}"))
-    settings.update(dict.fromkeys(("enter", "exit", "enter_short", "exit_short", "entry", "entry_short", "weights")))
+    settings.update(
+        dict.fromkeys(("enter", "exit", "enter_short", "exit_short", "entry", "entry_short", "weights"))
+    )
     return json.dumps({**found, "strategy": {"signals": settings}, "params": names, "constants": {}})
 
 

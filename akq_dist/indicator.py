@@ -105,6 +105,9 @@ class Indicator:
                 args.append(number)
         if not columns:
             raise AkqUsageError(f"{self.name}: at least one argument has to be a column")
+        lengths = [len(column) for column in columns.values()]
+        if len(set(lengths)) > 1:
+            raise AkqUsageError(f"{self.name}: columns of one length are needed, got {lengths}")
         like = next(value for value in values if _number(value) is None)
         return _like(self._call(columns, args), like)
 
@@ -143,8 +146,10 @@ class Indicator:
 
         def run(series: Sequence[pl.Series]) -> pl.Series:
             filled = list(values)
+            n_rows = max(column.len() for column in series)
             for ix, column in zip(where, series, strict=True):
-                filled[ix] = column
+                # One value, such as that of first(), holds for every row.
+                filled[ix] = column.new_from_index(0, n_rows) if column.len() == 1 else column
             found = self(*filled)
             assert isinstance(found, pl.Series)
             return found

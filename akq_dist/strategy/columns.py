@@ -50,7 +50,9 @@ def panel_layout(table: pa.Table) -> tuple[tuple[str, ...], tuple[int, ...]]:
     try:
         return tuple(json.loads(metadata[b"akq.symbols"])), tuple(json.loads(metadata[b"akq.offsets"]))
     except KeyError as error:
-        raise AkqUsageError(f"the table is not a panel: its schema has no {error.args[0].decode()!r}") from None
+        raise AkqUsageError(
+            f"the table is not a panel: its schema has no {error.args[0].decode()!r}"
+        ) from None
 
 
 def _view(table: pa.Table, name: str) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -135,7 +136,7 @@ def strategy_signals(
 
     if portfolio or len(bars.symbols) == 1:
         return ask(bars.frame, bars.offsets)
-    parts = []
+    parts: list[Signals] = []
     for asset in range(len(bars.symbols)):
         frame = bars.asset(asset)
         part = ask(frame, (0, frame.height))
@@ -195,7 +196,7 @@ def _column(name: str, value: Any, bars: pl.DataFrame, offsets: Sequence[int]) -
 def _evaluate(name: str, value: pl.Expr, bars: pl.DataFrame, offsets: Sequence[int]) -> pl.Series:
     """Evaluate an expression over each asset alone, so that no window reaches into its neighbour."""
     parts = []
-    for first, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for first, end in pairwise(offsets):
         try:
             part = bars.slice(first, end - first).select(value.alias(name)).to_series()
         except pl.exceptions.PolarsError as error:
@@ -214,7 +215,11 @@ def _series(name: str, value: Any) -> pl.Series:
             "(texts are for rules)"
         )
     try:
-        if isinstance(value, list | tuple) or hasattr(value, "__arrow_array__") or hasattr(value, "__arrow_c_stream__"):
+        if (
+            isinstance(value, list | tuple)
+            or hasattr(value, "__arrow_array__")
+            or hasattr(value, "__arrow_c_stream__")
+        ):
             return pl.Series(name, value)
         return pl.Series(name, np.asarray(value))
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:

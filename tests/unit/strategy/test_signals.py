@@ -86,8 +86,9 @@ def test_arrays_of_any_kind_are_the_same_signals(kind: str) -> None:
     columns = data.select(**SIGNALS).with_columns(pl.all().fill_null(value=False))
     given: Any = columns
     if kind != "frame":
-        make = {"numpy": lambda s: s.to_numpy(), "polars": lambda s: s, "arrow": lambda s: s.to_arrow(), "list": list}
-        given = {name: make[kind](columns[name]) for name in columns.columns}
+        as_kind = {"numpy": pl.Series.to_numpy, "arrow": pl.Series.to_arrow, "list": pl.Series.to_list}
+        make: Any = as_kind.get(kind, pl.Series.clone)
+        given = {name: make(columns[name]) for name in columns.columns}
     rules = akq.backtest(strategy=Rules(**RULES), data=data)
     same(akq.backtest(signals=given, data=data), rules)
 
@@ -209,7 +210,9 @@ def test_a_signal_strategy_trades_as_its_rules(mode: str) -> None:
     same(akq.backtest(strategy=Both, data=bars(), mode=mode), by_rules)
 
 
-def test_a_sweep_of_a_signal_strategy_is_the_sweep_of_its_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_of_a_signal_strategy_is_that_of_its_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     settings: dict[str, Any] = {
         "data": bars(),
