@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         MissingDependencyError,
         TrackerError,
     )
+    from akq_dist.lookahead import lookahead
     from akq_dist.result import BacktestResult
     from akq_dist.specs import SweepSpec, load_sweep
     from akq_dist.strategy import Bars, OrderUpdate, Param, Strategy, TradeUpdate
@@ -57,10 +58,11 @@ __all__ = [
     "__version__",
     "backtest",
     "load_sweep",
+    "lookahead",
     "sweep",
 ]
 
-_CALLABLE: Final = ("backtest", "sweep")
+_CALLABLE: Final = ("backtest", "lookahead", "sweep")
 _HOMES: Final = {
     "__version__": "akq_dist._core",
     "BacktestResult": "akq_dist.result",
