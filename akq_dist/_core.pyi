@@ -27,6 +27,7 @@ __all__ = [
     "aggregate",
     "function_reference",
     "indicator",
+    "strategy_reference",
     "metric_names",
     "metric_reference",
     "summarize_returns",
@@ -94,7 +95,7 @@ class Plan:
     def spec(self) -> str: ...
     @property
     def canonical_rules(self) -> str | None:
-        """The rules in a form that does not depend on white space; None for a callback strategy."""
+        """The rules in a form that does not depend on white space; None for any other strategy."""
     @property
     def unused_params(self) -> list[str]: ...
     @property
@@ -248,6 +249,9 @@ def function_reference() -> ArrowTable:
 
     `reads` are the columns of a bar that it takes without being given them, `kinds` those of its arguments.
     """
+
+def strategy_reference() -> ArrowTable:
+    """`strategy, definition, parameter, kind, default, meaning`, one row a parameter of a strategy of the engine."""
 
 def indicator(name: str, columns: Any, n_reads: int, args: Sequence[float | None]) -> ArrowTable:
     """Call a function of the rule language over the float64 columns of a table; see `akq_dist.indicator`.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from akq_dist.request import Request
     from akq_dist.result import BacktestResult
     from akq_dist.specs import ProtectionSpec, RulesSpec, SizeSpec, Space, SweepFile, SweepSpec, TrailingSpec
+    from akq_dist.specs.strategy import StrategySpec
     from akq_dist.strategy import Strategy
     from akq_dist.strategy.signals import Signals
 
@@ -242,15 +243,17 @@ def _number(name: str, value: Any) -> float:
 
 
 def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outputs: list[Output]) -> str:
-    rules = spec.strategy.rules
     objective = {part.min_defined for part in spec.objective}
     if len(objective) > 1:
         raise AkqUsageError("objective: min_defined differs between the objectives; one value holds for all")
     market = spec.market
     plan = {
-        "strategy": {"callback": True} if rules is None else {"rules": _rules(rules)},
+        "strategy": _strategy(spec.strategy),
         "params": names,
-        "constants": {} if rules is None else {name: _number(name, value) for name, value in fixed.items()},
+        # A Python strategy has its parameters in Python.
+        "constants": {}
+        if spec.strategy.python is not None
+        else {name: _number(name, value) for name, value in fixed.items()},
         "market": {
             "cash": market.cash,
             "fill": market.fill,
@@ -279,6 +282,12 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
         "min_defined": objective.pop() if objective else 0.5,
     }
     return json.dumps(plan, allow_nan=False)
+
+
+def _strategy(strategy: StrategySpec) -> dict[str, Any]:
+    if strategy.rules is not None:
+        return {"rules": _rules(strategy.rules)}
+    return {"callback": True} if strategy.rust is None else {"rust": strategy.rust}
 
 
 def _rules(rules: RulesSpec) -> dict[str, Any]:

@@ -58,8 +58,11 @@ pub fn run_batch(
     cancel: &AtomicBool,
 ) -> Result<Vec<TrialOutcome>, EngineError> {
     plan.check(panel)?;
-    let rules = plan.compile(panel)?.ok_or_else(needs_rules)?;
     let assets: Vec<usize> = (0..panel.n_assets()).collect();
+    if plan.registered()?.is_some() {
+        return run_named_batch(plan, panel, rows, &assets, cancel);
+    }
+    let rules = plan.compile(panel)?.ok_or_else(needs_rules)?;
     let n_accounts = if plan.spec().mode == Mode::Portfolio { 1 } else { assets.len() };
     let block = (MAX_ROWS / n_accounts).max(1);
     let mut outcomes = Vec::with_capacity(rows.len());
@@ -147,6 +150,33 @@ pub fn run_signals(
     Ok(collect(plan, accounts))
 }
 
+/// Runs one parameter set of a strategy of the engine.
+pub fn run_named(
+    plan: &Plan,
+    panel: &Panel,
+    row: &[f64],
+    assets: &[usize],
+    keep: Keep,
+    cancel: &AtomicBool,
+) -> Result<RunOutcome, EngineError> {
+    run_strategies(plan, panel, assets, keep, cancel, plan.named_strategy(row)?)
+}
+
+fn run_named_batch(
+    plan: &Plan,
+    panel: &Panel,
+    rows: &[&[f64]],
+    assets: &[usize],
+    cancel: &AtomicBool,
+) -> Result<Vec<TrialOutcome>, EngineError> {
+    let one = |row: &&[f64]| match run_named(plan, panel, row, assets, Keep::Metrics, cancel) {
+        Ok(run) => Ok(run.outcome),
+        Err(EngineError::Cancelled) => Err(EngineError::Cancelled),
+        Err(error) => Ok(failed(plan, error.to_string())),
+    };
+    rows.par_iter().map(one).collect()
+}
+
 /// Runs callback strategies over some assets: `make` gives a fresh one for every account, and gets it back after.
 pub fn run_strategies<S: Strategy>(
     plan: &Plan,
@@ -176,7 +206,10 @@ pub fn run_strategies<S: Strategy>(
 }
 
 fn needs_rules() -> EngineError {
-    EngineError::Spec("the plan has a callback strategy: it needs a strategy object for every run".to_owned())
+    EngineError::Spec(
+        "a batch needs rules or a strategy of the engine: the plan's decisions are made by the caller"
+            .to_owned(),
+    )
 }
 
 fn full_rows(plan: &Plan, rows: &[&[f64]]) -> Vec<Vec<f64>> {

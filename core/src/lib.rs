@@ -30,6 +30,10 @@ pub mod context;
 
 pub mod strategy;
 
+pub mod registry;
+
+pub mod strategies;
+
 pub mod rules;
 
 pub mod trader;

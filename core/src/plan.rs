@@ -4,6 +4,7 @@ use crate::analysis::{Aggregate, METRICS, MetricSettings, ReturnBasis, metric_ix
 use crate::data::{Panel, Window};
 use crate::error::{EngineError, RuleError};
 use crate::market::Market;
+use crate::registry::{self, NamedStrategy, Registered};
 use crate::signals::{SignalTable, check_settings};
 use crate::trader::{CompiledRules, RuleSpec};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub enum StrategySpec {
     Rules(Box<RuleSpec>),
     /// The columns of the slots come with every run; here are sizing, protection and the like.
     Signals(Box<RuleSpec>),
+    /// A strategy of the engine, by its name in the registry.
+    Rust(String),
     /// A strategy object that the caller brings to every run.
     Callback(bool),
 }
@@ -146,6 +149,9 @@ impl Plan {
             check_settings(settings)?;
             CompiledRules::compile_numbers(settings, &plan.names())?;
         }
+        if let Some(entry) = plan.registered()? {
+            entry.check_names(&plan.names())?;
+        }
         let rules = plan.compile_open()?;
         if plan.spec.mode == Mode::PerAsset && rules.is_some_and(|rules| rules.program().is_cross_sectional())
         {
@@ -185,7 +191,9 @@ impl Plan {
         let extra: Vec<&str> = panel.extra_names().iter().map(String::as_str).collect();
         let rules = match &self.spec.strategy {
             StrategySpec::Rules(rules) => self.compile_rules(rules, &extra)?,
-            StrategySpec::Signals(_) | StrategySpec::Callback(_) => return Ok(None),
+            StrategySpec::Signals(_) | StrategySpec::Rust(_) | StrategySpec::Callback(_) => {
+                return Ok(None);
+            }
         };
         if !panel.has_volume() && rules.program().series().iter().any(|name| name == "volume") {
             let hint = ": the data have no volume column".to_owned();
@@ -195,6 +203,28 @@ impl Plan {
             );
         }
         Ok(Some(rules))
+    }
+
+    /// The strategy of the engine that the plan names.
+    pub fn registered(&self) -> Result<Option<&'static Registered>, EngineError> {
+        match &self.spec.strategy {
+            StrategySpec::Rust(name) => registry::find(name).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// A maker of the named strategy for one parameter set, an account at a time.
+    pub fn named_strategy(
+        &self,
+        row: &[f64],
+    ) -> Result<impl Fn(&[usize]) -> Result<NamedStrategy, EngineError> + use<>, EngineError> {
+        let entry = self
+            .registered()?
+            .ok_or_else(|| EngineError::Spec("the plan names no strategy of the engine".to_owned()))?;
+        let mut full = Vec::new();
+        self.full_row(row, &mut full);
+        let values = entry.values(&self.names(), &full)?;
+        Ok(move |universe: &[usize]| entry.make(&values, universe.len()))
     }
 
     /// Joins the settings of a signal plan with the columns of a run.

@@ -5,7 +5,7 @@ use super::panel::PyPanel;
 use super::result::PyRunResult;
 use super::strategy::{PyStrategy, StrategyShare};
 use super::{errors, guard};
-use crate::batch::{TrialOutcome, run_batch, run_rules, run_signals, run_strategies};
+use crate::batch::{TrialOutcome, run_batch, run_named, run_rules, run_signals, run_strategies};
 use crate::engine::Keep;
 use crate::error::EngineError;
 use crate::plan::{Plan, StrategySpec};
@@ -147,8 +147,9 @@ impl PyPlan {
             }
             (None, None) => {
                 let (plan, panel) = (&self.plan, Arc::clone(&panel));
-                guard::run_detached(py, 1, move |cancel| {
-                    run_rules(plan, &panel, &params, &assets, keep, cancel)
+                guard::run_detached(py, 1, move |cancel| match plan.spec().strategy {
+                    StrategySpec::Rust(_) => run_named(plan, &panel, &params, &assets, keep, cancel),
+                    _ => run_rules(plan, &panel, &params, &assets, keep, cancel),
                 })?
             }
         };
@@ -166,11 +167,14 @@ impl PyPlan {
 /// Why a plan does not go with what a run brings.
 fn unfit(spec: &StrategySpec, has_object: bool, has_signals: bool) -> Option<&'static str> {
     match (spec, has_object, has_signals) {
-        (StrategySpec::Rules(_), false, false)
+        (StrategySpec::Rules(_) | StrategySpec::Rust(_), false, false)
         | (StrategySpec::Signals(_), false, true)
         | (StrategySpec::Callback(_), true, false) => None,
         (StrategySpec::Rules(_), ..) => {
             Some("the plan has rules: it takes no strategy object and no signals")
+        }
+        (StrategySpec::Rust(_), ..) => {
+            Some("the plan names a strategy of the engine: it takes no strategy object and no signals")
         }
         (StrategySpec::Signals(_), ..) => Some("the plan trades signals: pass signals= and no strategy"),
         (StrategySpec::Callback(_), ..) => {
