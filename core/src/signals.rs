@@ -33,7 +33,7 @@ pub struct SignalTable {
     numbers: [Option<ScalarBuffer<f64>>; SIGNAL_COLUMNS.len() - N_CONDITIONS],
 }
 
-fn refuse<T>(message: String) -> Result<T, EngineError> {
+fn refuse<T>(message: impl std::fmt::Display) -> Result<T, EngineError> {
     Err(EngineError::Spec(format!("signals: {message}")))
 }
 

@@ -29,7 +29,7 @@ fn indicator(
     let [batch] = batches.as_slice() else {
         return Err(bad("a table of one chunk a column is needed"));
     };
-    let columns: Option<Vec<ScalarBuffer<f64>>> = batch.columns().iter().map(|c| floats(c)).collect();
+    let columns: Option<Vec<ScalarBuffer<f64>>> = batch.columns().iter().map(floats).collect();
     let columns = columns.ok_or_else(|| bad("columns have to be float64"))?;
     let slices: Vec<&[f64]> = columns.iter().map(|c| &c[..]).collect();
     let (reads, given) =

@@ -355,7 +355,6 @@ fn update_of(function: Function, numbers: &[f64]) -> Result<Option<Update>, Rule
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a call that fails should stop the test")]
 mod tests {
     use super::*;
 
