@@ -28,11 +28,13 @@ if TYPE_CHECKING:
         MissingDependencyError,
         TrackerError,
     )
+    from akq_dist.lookahead import lookahead
     from akq_dist.optimize import optimize
     from akq_dist.result import BacktestResult
     from akq_dist.specs import SweepSpec, load_sweep
     from akq_dist.strategy import Bars, OrderUpdate, Param, Strategy, TradeUpdate
     from akq_dist.strategy.rules import Rules
+    from akq_dist.strategy.signals import SignalStrategy
     from akq_dist.sweep import sweep
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "OrderUpdate",
     "Param",
     "Rules",
+    "SignalStrategy",
     "Strategy",
     "SweepSpec",
     "TrackerError",
@@ -56,11 +59,12 @@ __all__ = [
     "__version__",
     "backtest",
     "load_sweep",
+    "lookahead",
     "optimize",
     "sweep",
 ]
 
-_CALLABLE: Final = ("backtest", "optimize", "sweep")
+_CALLABLE: Final = ("backtest", "lookahead", "optimize", "sweep")
 _HOMES: Final = {
     "__version__": "akq_dist._core",
     "BacktestResult": "akq_dist.result",
@@ -68,6 +72,7 @@ _HOMES: Final = {
     "load_sweep": "akq_dist.specs",
     "Bar": "akq_dist._core",
     "Rules": "akq_dist.strategy.rules",
+    "SignalStrategy": "akq_dist.strategy.signals",
     **dict.fromkeys(("Bars", "OrderUpdate", "Param", "Strategy", "TradeUpdate"), "akq_dist.strategy"),
     **{name: "akq_dist.errors" for name in __all__ if name.endswith("Error")},
 }

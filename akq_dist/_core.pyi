@@ -11,6 +11,7 @@ from akq_dist.errors import AkqDataError, AkqError, AkqUsageError
 __all__ = [
     "BUILD",
     "FEATURES",
+    "IndicatorStep",
     "PROFILE",
     "ArrowTable",
     "Bar",
@@ -25,6 +26,8 @@ __all__ = [
     "__version__",
     "aggregate",
     "function_reference",
+    "indicator",
+    "strategy_reference",
     "metric_names",
     "metric_reference",
     "summarize_returns",
@@ -92,7 +95,7 @@ class Plan:
     def spec(self) -> str: ...
     @property
     def canonical_rules(self) -> str | None:
-        """The rules in a form that does not depend on white space; None for a callback strategy."""
+        """The rules in a form that does not depend on white space; None for any other strategy."""
     @property
     def unused_params(self) -> list[str]: ...
     @property
@@ -114,10 +117,15 @@ class Plan:
         params: Sequence[float],
         *,
         strategy: Callable[[], Any] | None = None,
+        signals: Any | None = None,
         assets: Sequence[int] | None = None,
         details: bool = True,
     ) -> RunResult:
         """Run one parameter set; `strategy` makes a fresh callback strategy for every account.
+
+        `signals` is an Arrow table with a row a bar of the panel, for a plan with the strategy `signals`: boolean
+        `enter, exit, enter_short, exit_short`, float64 `entry_limit, entry_stop, entry_short_limit,
+        entry_short_stop, weights`, as many of them as the strategy has.
 
         `assets` limits the run to some assets. An exception of the strategy passes through unchanged.
         """
@@ -237,7 +245,32 @@ def metric_reference() -> ArrowTable:
     """`name, unit, natural, definition, source`, one row a metric."""
 
 def function_reference() -> ArrowTable:
-    """`name, arguments, signature, definition, source`, one row a function of the rule language."""
+    """`name, arguments, signature, definition, source, reads, kinds`, one row a function of the rule language.
+
+    `reads` are the columns of a bar that it takes without being given them, `kinds` those of its arguments.
+    """
+
+def strategy_reference() -> ArrowTable:
+    """`strategy, definition, parameter, kind, default, meaning`, one row a parameter of a strategy of the engine."""
+
+def indicator(name: str, columns: Any, n_reads: int, args: Sequence[float | None]) -> ArrowTable:
+    """Call a function of the rule language over the float64 columns of a table; see `akq_dist.indicator`.
+
+    The first `n_reads` columns are what it reads without being given them; each None among `args` stands for the
+    next of the others.
+    """
+
+@final
+class IndicatorStep:
+    """The step form of a function of the rule language; see `akq_dist.indicator`."""
+
+    def __new__(cls, name: str, numbers: Sequence[float]) -> IndicatorStep: ...
+    @property
+    def inputs(self) -> list[str]: ...
+    @property
+    def is_condition(self) -> bool: ...
+    def update(self, *values: float) -> float: ...
+    def reset(self) -> None: ...
 
 def summarize_returns(
     returns: Any,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import AkqUsageError
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import pyarrow as pa
+
     from akq_dist import _core
     from akq_dist.data import PanelData
+    from akq_dist.request import Request
     from akq_dist.result import BacktestResult
     from akq_dist.specs import ProtectionSpec, RulesSpec, SizeSpec, Space, SweepFile, SweepSpec, TrailingSpec
+    from akq_dist.specs.strategy import StrategySpec
     from akq_dist.strategy import Strategy
+    from akq_dist.strategy.signals import Signals
 
 Output = tuple[str, "str | None"]
 """A metric and how it is aggregated over assets; None where there is one account."""
@@ -29,6 +35,7 @@ def backtest(
     params: Mapping[str, Any] | None = None,
     *,
     strategy: Any = None,
+    signals: Any = None,
     data: Any = None,
     overrides: Sequence[str] = (),
     details: bool = True,
@@ -40,6 +47,9 @@ def backtest(
 
     - `params`: values of the strategy's parameters;
     - `strategy`: a Strategy class or instance, `Rules(...)`, or the mapping of a sweep file;
+    - `signals`: in place of a strategy, its columns by slot: arrays with a value a bar of the panel (by symbol
+      and time, as `data` has them after loading) or Polars expressions over one asset's bars, with settings such
+      as `size` beside them; see `akq_dist.strategy.signals`;
     - `data`: a path, the mapping of a sweep file, or a Polars, pandas or Arrow table of bars (`{"table":
     frame,
       "align": "common"}` where settings go with it);
@@ -52,16 +62,17 @@ def backtest(
     from akq_dist.request import read_request
     from akq_dist.result import BacktestResult
 
+    if signals is not None:
+        if strategy is not None:
+            raise AkqUsageError("give strategy or signals, not both: signals take the place of a strategy")
+        strategy = _GIVEN_SIGNALS
     request = read_request(spec, strategy=strategy, data=data, overrides=overrides, settings=settings)
-    found = request.load_data()
-    values = {**request.spec.params, **request.params, **(params or {})}
+    prepared = prepare_run(request, params or {}, signals)
+    found, values, plan = prepared.data, prepared.values, prepared.plan
     panel = _core.Panel.from_arrow(found.table)
-    names, row, factory = _prepare(request.strategy_class(), values, request.spec, found)
-    plan = _core.Plan(_plan_text(request.spec, names, {}, default_outputs(request.spec, panel.n_assets)))
-    _refuse_unused(plan, values)
     plan.check(panel)
     started_s = time.perf_counter()
-    run = plan.run_one(panel, row, strategy=factory, details=details)
+    run = prepared.run(found.table, panel, details=details)
     wall_s = time.perf_counter() - started_s
     return BacktestResult.of(
         run,
@@ -124,14 +135,89 @@ def _natural_aggregates() -> dict[str, str]:
     return dict(zip(table["name"].to_pylist(), table["natural"].to_pylist(), strict=True))
 
 
-def _prepare(
-    cls: type[Strategy] | None, values: Mapping[str, Any], spec: SweepSpec, found: PanelData
-) -> tuple[list[str], list[float], Any]:
-    """Names and values for the rules, or a factory of Python strategies."""
-    if cls is not None:
-        from akq_dist.strategy import make_factory
+_GIVEN_SIGNALS = {"python": "signals:Given"}
+"""Stands in a specification for columns that the caller holds."""
 
-        return [], [], make_factory(cls, values, found.table, spec.search.seed)
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """One parameter set, ready to run over its data or over data of the same layout."""
+
+    data: PanelData
+    values: Mapping[str, Any]
+    """Values of the parameters."""
+    plan: _core.Plan
+    row: list[float]
+    strategy: type[Strategy] | None
+    signals: Any
+    seed: int
+
+    def run(self, table: pa.Table, panel: _core.Panel, *, details: bool) -> _core.RunResult:
+        """Run over a panel, given as table and as the engine holds it."""
+        from akq_dist.runner import StrategyRunner, given_signals
+
+        if self.strategy is not None:
+            runner = StrategyRunner(self.strategy, table, panel, self.plan.spec, [])
+            return runner.run(self.values, self.seed, details=details)
+        if self.signals is None:
+            return self.plan.run_one(panel, self.row, details=details)
+        columns = given_signals(self.signals, table).columns
+        return self.plan.run_one(panel, self.row, signals=columns, details=details)
+
+
+def prepare_run(request: Request, params: Mapping[str, Any], signals: Any = None) -> PreparedRun:
+    """Load the data and make the plan of one parameter set, refusing parameters that nothing uses."""
+    from akq_dist import _core
+
+    spec = request.spec
+    found = request.load_data()
+    outputs = default_outputs(spec, len(found.symbols))
+    if signals is not None:
+        from akq_dist.runner import given_signals
+
+        values: dict[str, Any] = dict(params)
+        names, row, cls = list(values), [_number(name, value) for name, value in values.items()], None
+        text = signal_plan(_plan_text(spec, names, {}, outputs), given_signals(signals, found.table), names)
+    else:
+        values = {**spec.params, **request.params, **params}
+        cls = request.strategy_class()
+        if cls is not None:
+            from akq_dist.strategy.params import bind
+
+            bind(cls, values)
+        names, row = ([], []) if cls is not None else _rule_values(values, spec)
+        text = _plan_text(spec, names, {}, outputs)
+    plan = _core.Plan(text)
+    _refuse_unused(plan, values)
+    return PreparedRun(found, values, plan, row, cls, signals, spec.search.seed)
+
+
+def signal_plan(plan: str, signals: Signals, names: list[str]) -> str:
+    """Return the JSON of a plan with its strategy replaced by signals; `names` are parameters of the settings."""
+    from akq_dist.specs import RulesSpec
+    from akq_dist.strategy.rules import plain
+
+    found = json.loads(plan)
+    columns = signals.columns.columns
+    if "weights" in columns and found["mode"] != "portfolio":
+        raise AkqUsageError("signals: weights need mode: portfolio")
+    slots: dict[str, Any] = {name: plain(value) for name, value in signals.settings.items()}
+    for name in columns:
+        entry, _, kind = name.rpartition("_")
+        if kind in ("limit", "stop"):
+            slots[entry] = {kind: "0"}
+        else:
+            slots[name] = "0"
+    # The slots are checked together with the columns that exist; what the columns hold is not for the plan.
+    settings = _rules(RulesSpec.parse(slots, lambda place: f"signals.{'.'.join(map(str, place))}"))
+    settings.update(
+        dict.fromkeys(("enter", "exit", "enter_short", "exit_short", "entry", "entry_short", "weights"))
+    )
+    return json.dumps({**found, "strategy": {"signals": settings}, "params": names, "constants": {}})
+
+
+def _rule_values(values: Mapping[str, Any], spec: SweepSpec) -> tuple[list[str], list[float]]:
+    """Names and values of the parameters of rules."""
     missing = [name for name in spec.space.names if name not in values]
     if missing:
         known = [*spec.space.names, *spec.params]
@@ -140,7 +226,7 @@ def _prepare(
                 raise AkqUsageError(f"unknown parameter {name!r}{did_you_mean(name, known)}")
         wanted = ", ".join(f"{name}=..." for name in missing)
         raise AkqUsageError(f"no value for {', '.join(missing)}: the sweep searches it; give {wanted}")
-    return list(values), [_number(name, value) for name, value in values.items()], None
+    return list(values), [_number(name, value) for name, value in values.items()]
 
 
 def _refuse_unused(plan: _core.Plan, values: Mapping[str, Any]) -> None:
@@ -157,15 +243,17 @@ def _number(name: str, value: Any) -> float:
 
 
 def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outputs: list[Output]) -> str:
-    rules = spec.strategy.rules
     objective = {part.min_defined for part in spec.objective}
     if len(objective) > 1:
         raise AkqUsageError("objective: min_defined differs between the objectives; one value holds for all")
     market = spec.market
     plan = {
-        "strategy": {"callback": True} if rules is None else {"rules": _rules(rules)},
+        "strategy": _strategy(spec.strategy),
         "params": names,
-        "constants": {} if rules is None else {name: _number(name, value) for name, value in fixed.items()},
+        # A Python strategy has its parameters in Python.
+        "constants": {}
+        if spec.strategy.python is not None
+        else {name: _number(name, value) for name, value in fixed.items()},
         "market": {
             "cash": market.cash,
             "fill": market.fill,
@@ -194,6 +282,12 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
         "min_defined": objective.pop() if objective else 0.5,
     }
     return json.dumps(plan, allow_nan=False)
+
+
+def _strategy(strategy: StrategySpec) -> dict[str, Any]:
+    if strategy.rules is not None:
+        return {"rules": _rules(strategy.rules)}
+    return {"callback": True} if strategy.rust is None else {"rust": strategy.rust}
 
 
 def _rules(rules: RulesSpec) -> dict[str, Any]:

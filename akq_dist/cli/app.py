@@ -17,7 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=(
         "Every command takes --debug. "
-        "Exit codes: 0 ok, 2 usage, 3 data, 4 too many failed trials, 130 interrupted."
+        "Exit codes: 0 ok, 2 usage, 3 data, 4 too many failed trials, 5 look-ahead found, 130 interrupted."
     ),
 )
 sweep_app = typer.Typer(help="Run parameter sweeps.", no_args_is_help=True, rich_markup_mode=None)
@@ -155,6 +155,26 @@ def backtest(
     from akq_dist.cli.backtest_command import run
 
     return run(file, param or [], set_ or [], out, as_json=json_)
+
+
+@app.command("lookahead")
+def lookahead(
+    file: File,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="Value of a parameter. Repeatable."),
+    ] = None,
+    set_: Set = None,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="Number of times after which bars are changed and cut.")
+    ] = 8,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses the times and the changes.")] = 0,
+    json_: Json = False,
+) -> int:
+    """Check that a strategy uses no bar that it cannot know yet."""
+    from akq_dist.cli.lookahead_command import run
+
+    return run(file, param or [], set_ or [], samples, seed, as_json=json_)
 
 
 @app.command("replay")

@@ -1,6 +1,7 @@
 """The edge of the process: arguments in, exit code out, errors as one message.
 
-Exit codes: 0 ok, 1 a fault of the program, 2 usage, 3 data, 4 too many failed trials, 130 interrupted.
+Exit codes: 0 ok, 1 a fault of the program, 2 usage, 3 data, 4 too many failed trials,
+5 look-ahead found, 130 interrupted.
 """
 
 from __future__ import annotations

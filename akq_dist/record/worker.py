@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,6 @@ from akq_dist.record.canonical import canonical_json, derive_seed
 from akq_dist.record.protocols import Batch, BatchResult, TrialDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from numpy.typing import NDArray
 
     from akq_dist import _core
@@ -48,7 +46,7 @@ class Worker:
         self._panel = _core.Panel.from_arrow(panel)
         self._plan = _core.Plan(job.plan)
         self._plan.check(self._panel)
-        self._strategy = _PythonStrategy(job, panel) if job.strategy is not None else None
+        self._strategy = _PythonStrategy(job, panel, self._panel) if job.strategy is not None else None
 
     @property
     def outputs(self) -> list[str]:
@@ -109,9 +107,7 @@ class Worker:
         if self._strategy is None:
             values = self._job.space.rule_values(point)
             return self._plan.run_one(self._panel, values.tolist(), details=details)
-        return self._plan.run_one(
-            self._panel, point.tolist(), strategy=self._strategy.factory(point), details=details
-        )
+        return self._strategy.run(point, details=details)
 
     def _rows(self, rows: list[tuple[str | None, _core.RunResult | None]]) -> pa.Table:
         outputs = self._plan.outputs
@@ -131,26 +127,24 @@ class Worker:
 
 
 class _PythonStrategy:
-    """The strategy class of a job and the columns it may look at."""
+    """The strategy class of a job and the panel it trades."""
 
-    def __init__(self, job: Job, panel: pa.Table) -> None:
-        from akq_dist.strategy.columns import PanelColumns
+    def __init__(self, job: Job, table: pa.Table, panel: _core.Panel) -> None:
+        from akq_dist.runner import StrategyRunner
 
         if job.strategy is None:
             raise AkqStrategyError("internal: the job has no Python strategy.")
-        self._class = job.strategy.load()
-        self._columns = PanelColumns.of(panel)
+        names = list(job.space.names)
+        self._runner = StrategyRunner(job.strategy.load(), table, panel, job.plan, names)
         self._space = job.space
         self._fixed = dict(job.fixed)
         self._seed = job.seed
         self.folder_names = tuple(module.path for module in job.strategy.modules)
 
-    def factory(self, point: NDArray[np.float64]) -> Callable[[], Any]:
-        from akq_dist.strategy.factory import make_factory
-
-        params: Mapping[str, Any] = self._space.decode(point)
+    def run(self, point: NDArray[np.float64], *, details: bool) -> _core.RunResult:
+        params = self._space.decode(point)
         seed = derive_seed(self._seed, canonical_json(dict(params)))
-        return make_factory(self._class, {**self._fixed, **params}, self._columns, seed)
+        return self._runner.run({**self._fixed, **params}, seed, details=details)
 
 
 def _slice(batch: Batch, ix: int) -> Batch:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from akq_dist.specs.base import Expression, InvalidError, InvalidPartsError, Spec, shown
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"[^\0\n]+:[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -211,7 +212,7 @@ class StrategySpec(Spec):
     python: str | None = None
     """A class in a Python file, relative to the sweep file: `strategies/sma.py:SmaCross`."""
     rust: str | None = None
-    """Name of a strategy registered in the engine; reserved, not available yet."""
+    """Name of a strategy of the engine: `sma_cross`. Its parameters are searched or fixed as those of rules."""
 
     @field_validator("python")
     @classmethod
@@ -224,12 +225,12 @@ class StrategySpec(Spec):
 
     @field_validator("rust")
     @classmethod
-    def _no_rust(cls, value: str | None) -> str | None:
-        if value is not None:
-            raise InvalidError("strategies written in Rust are not available yet; use rules or python")
+    def _rust_name(cls, value: str | None) -> str | None:
+        if value is not None and not _NAME.fullmatch(value):
+            raise InvalidError(f"found {shown(value)}, expected the name of a strategy such as sma_cross")
         return value
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
-        _exactly_one(self, ("rules", "python"))
+        _exactly_one(self, ("rules", "python", "rust"))
         return self

@@ -342,7 +342,7 @@ class SweepSpec(Spec):
             and self.strategy.rules.weights is not None
         ):
             found.append((("strategy", "rules", "weights"), "needs mode: portfolio"))
-        if self.strategy.rules is not None:
+        if self.strategy.python is None:
             found.extend(self._text_for_rules())
         for index, text in enumerate(self.where):
             try:

@@ -1,4 +1,7 @@
-"""Strategies: the Python base class, rules as expressions, and strategy source that travels to workers."""
+"""Strategies: the Python base classes, rules as expressions, and strategy source that travels to workers.
+
+`SignalStrategy` is in `akq_dist.strategy.signals`, which needs Polars; nothing here imports it.
+"""
 
 from akq_dist.strategy.bars import Bars
 from akq_dist.strategy.base import Strategy

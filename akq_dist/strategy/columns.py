@@ -30,16 +30,9 @@ class PanelColumns:
     @classmethod
     def of(cls, table: pa.Table) -> PanelColumns:
         """Borrow the numeric columns of a panel table made by `akq_dist.data`."""
-        metadata = table.schema.metadata or {}
-        try:
-            symbols = json.loads(metadata[b"akq.symbols"])
-            offsets = json.loads(metadata[b"akq.offsets"])
-        except KeyError as error:
-            raise AkqUsageError(
-                f"the table is not a panel: its schema has no {error.args[0].decode()!r}"
-            ) from None
+        symbols, offsets = panel_layout(table)
         views = {name: _view(table, name) for name in table.column_names if name not in _TIME_COLUMNS}
-        return cls(tuple(symbols), tuple(offsets), views)
+        return cls(symbols, offsets, views)
 
     def tail(self, column: str, asset: int, last_index: int, n: int) -> NDArray[np.float64]:
         """Return the last n values of an asset up to and including `last_index`; fewer at its start."""
@@ -49,6 +42,17 @@ class PanelColumns:
         first = self.offsets[asset]
         end = first + last_index + 1
         return values[max(first, end - n) : end]
+
+
+def panel_layout(table: pa.Table) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the symbols of a panel table and the first row of each, with the number of rows at the end."""
+    metadata = table.schema.metadata or {}
+    try:
+        return tuple(json.loads(metadata[b"akq.symbols"])), tuple(json.loads(metadata[b"akq.offsets"]))
+    except KeyError as error:
+        raise AkqUsageError(
+            f"the table is not a panel: its schema has no {error.args[0].decode()!r}"
+        ) from None
 
 
 def _view(table: pa.Table, name: str) -> NDArray[np.float64]:

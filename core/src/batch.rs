@@ -7,6 +7,7 @@ use crate::error::EngineError;
 use crate::model::Order;
 use crate::plan::{Mode, Plan};
 use crate::rules::{BatchGraph, BoundSlot, Evaluator, PanelEvaluator, SeriesSource};
+use crate::signals::SignalTable;
 use crate::strategy::Strategy;
 use crate::trader::{Column, CompiledRules, RuleColumns, RuleTrader};
 use rayon::prelude::*;
@@ -57,8 +58,11 @@ pub fn run_batch(
     cancel: &AtomicBool,
 ) -> Result<Vec<TrialOutcome>, EngineError> {
     plan.check(panel)?;
-    let rules = plan.compile(panel)?.ok_or_else(needs_rules)?;
     let assets: Vec<usize> = (0..panel.n_assets()).collect();
+    if plan.registered()?.is_some() {
+        return run_named_batch(plan, panel, rows, &assets, cancel);
+    }
+    let rules = plan.compile(panel)?.ok_or_else(needs_rules)?;
     let n_accounts = if plan.spec().mode == Mode::Portfolio { 1 } else { assets.len() };
     let block = (MAX_ROWS / n_accounts).max(1);
     let mut outcomes = Vec::with_capacity(rows.len());
@@ -111,6 +115,68 @@ pub fn run_rules(
     Ok(collect(plan, accounts))
 }
 
+/// Runs one parameter set over columns that the caller has made.
+pub fn run_signals(
+    plan: &Plan,
+    panel: &Panel,
+    row: &[f64],
+    signals: &SignalTable,
+    assets: &[usize],
+    keep: Keep,
+    cancel: &AtomicBool,
+) -> Result<RunOutcome, EngineError> {
+    let rules = plan.compile_signals(panel, signals)?;
+    let full_rows = full_rows(plan, &[row]);
+    let graph = BatchGraph::bind(rules.program(), &[&full_rows[0]]);
+    let numbers = rules.numbers(graph.trial(0).map_err(Clone::clone)?)?;
+    let mut accounts = Vec::new();
+    let mut engine = Engine::default();
+    let mut scratch = Scratch::default();
+    for universe in plan.accounts(assets) {
+        let columns: Vec<RuleColumns<'_>> =
+            universe.iter().map(|&asset| signals.columns(panel.rows(asset))).collect();
+        let mut trader = RuleTrader::new(&rules, numbers, &columns);
+        accounts.push(run_account(
+            plan,
+            panel,
+            universe,
+            keep,
+            cancel,
+            &mut engine,
+            &mut scratch,
+            &mut trader,
+        )?);
+    }
+    Ok(collect(plan, accounts))
+}
+
+/// Runs one parameter set of a strategy of the engine.
+pub fn run_named(
+    plan: &Plan,
+    panel: &Panel,
+    row: &[f64],
+    assets: &[usize],
+    keep: Keep,
+    cancel: &AtomicBool,
+) -> Result<RunOutcome, EngineError> {
+    run_strategies(plan, panel, assets, keep, cancel, plan.named_strategy(row)?)
+}
+
+fn run_named_batch(
+    plan: &Plan,
+    panel: &Panel,
+    rows: &[&[f64]],
+    assets: &[usize],
+    cancel: &AtomicBool,
+) -> Result<Vec<TrialOutcome>, EngineError> {
+    let one = |row: &&[f64]| match run_named(plan, panel, row, assets, Keep::Metrics, cancel) {
+        Ok(run) => Ok(run.outcome),
+        Err(EngineError::Cancelled) => Err(EngineError::Cancelled),
+        Err(error) => Ok(failed(plan, error.to_string())),
+    };
+    rows.par_iter().map(one).collect()
+}
+
 /// Runs callback strategies over some assets: `make` gives a fresh one for every account, and gets it back after.
 pub fn run_strategies<S: Strategy>(
     plan: &Plan,
@@ -140,7 +206,10 @@ pub fn run_strategies<S: Strategy>(
 }
 
 fn needs_rules() -> EngineError {
-    EngineError::Spec("the plan has a callback strategy: it needs a strategy object for every run".to_owned())
+    EngineError::Spec(
+        "a batch needs rules or a strategy of the engine: the plan's decisions are made by the caller"
+            .to_owned(),
+    )
 }
 
 fn full_rows(plan: &Plan, rows: &[&[f64]]) -> Vec<Vec<f64>> {

@@ -30,9 +30,15 @@ pub mod context;
 
 pub mod strategy;
 
+pub mod registry;
+
+pub mod strategies;
+
 pub mod rules;
 
 pub mod trader;
+
+pub mod signals;
 
 pub mod engine;
 

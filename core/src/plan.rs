@@ -4,7 +4,9 @@ use crate::analysis::{Aggregate, METRICS, MetricSettings, ReturnBasis, metric_ix
 use crate::data::{Panel, Window};
 use crate::error::{EngineError, RuleError};
 use crate::market::Market;
+use crate::registry::{self, NamedStrategy, Registered};
 use crate::risk::RiskSpec;
+use crate::signals::{SignalTable, check_settings};
 use crate::trader::{CompiledRules, RuleSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,6 +16,10 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "snake_case")]
 pub enum StrategySpec {
     Rules(Box<RuleSpec>),
+    /// The columns of the slots come with every run; here are sizing, protection and the like.
+    Signals(Box<RuleSpec>),
+    /// A strategy of the engine, by its name in the registry.
+    Rust(String),
     /// A strategy object that the caller brings to every run.
     Callback(bool),
 }
@@ -143,6 +149,13 @@ impl Plan {
             mar: m.mar,
         };
         let plan = Self { spec, outputs, settings };
+        if let StrategySpec::Signals(settings) = &plan.spec.strategy {
+            check_settings(settings)?;
+            CompiledRules::compile_numbers(settings, &plan.names())?;
+        }
+        if let Some(entry) = plan.registered()? {
+            entry.check_names(&plan.names())?;
+        }
         let rules = plan.compile_open()?;
         if plan.spec.mode == Mode::PerAsset && rules.is_some_and(|rules| rules.program().is_cross_sectional())
         {
@@ -182,7 +195,9 @@ impl Plan {
         let extra: Vec<&str> = panel.extra_names().iter().map(String::as_str).collect();
         let rules = match &self.spec.strategy {
             StrategySpec::Rules(rules) => self.compile_rules(rules, &extra)?,
-            StrategySpec::Callback(_) => return Ok(None),
+            StrategySpec::Signals(_) | StrategySpec::Rust(_) | StrategySpec::Callback(_) => {
+                return Ok(None);
+            }
         };
         if !panel.has_volume() && rules.program().series().iter().any(|name| name == "volume") {
             let hint = ": the data have no volume column".to_owned();
@@ -192,6 +207,45 @@ impl Plan {
             );
         }
         Ok(Some(rules))
+    }
+
+    /// The strategy of the engine that the plan names.
+    pub fn registered(&self) -> Result<Option<&'static Registered>, EngineError> {
+        match &self.spec.strategy {
+            StrategySpec::Rust(name) => registry::find(name).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// A maker of the named strategy for one parameter set, an account at a time.
+    pub fn named_strategy(
+        &self,
+        row: &[f64],
+    ) -> Result<impl Fn(&[usize]) -> Result<NamedStrategy, EngineError> + use<>, EngineError> {
+        let entry = self
+            .registered()?
+            .ok_or_else(|| EngineError::Spec("the plan names no strategy of the engine".to_owned()))?;
+        let mut full = Vec::new();
+        self.full_row(row, &mut full);
+        let values = entry.values(&self.names(), &full)?;
+        Ok(move |universe: &[usize]| entry.make(&values, universe.len()))
+    }
+
+    /// Joins the settings of a signal plan with the columns of a run.
+    pub fn compile_signals(
+        &self,
+        panel: &Panel,
+        signals: &SignalTable,
+    ) -> Result<CompiledRules, EngineError> {
+        let StrategySpec::Signals(settings) = &self.spec.strategy else {
+            return Err(EngineError::Spec("the plan takes no signals".to_owned()));
+        };
+        if signals.n_rows() != panel.n_rows() {
+            let (got, wanted) = (signals.n_rows(), panel.n_rows());
+            let message = format!("signals: {got} rows, expected one for each of the {wanted} of the panel");
+            return Err(EngineError::Spec(message));
+        }
+        CompiledRules::compile_given(&signals.fill(settings)?, &self.names())
     }
 
     /// Raises what a run over the panel would raise before its first step.
@@ -214,7 +268,10 @@ impl Plan {
 
     /// Searched parameters that no slot of the rules uses.
     pub fn unused_params(&self) -> Result<Vec<String>, EngineError> {
-        let rules = self.compile_open()?;
+        let rules = match &self.spec.strategy {
+            StrategySpec::Signals(settings) => Some(CompiledRules::compile_numbers(settings, &self.names())?),
+            _ => self.compile_open()?,
+        };
         let unused = rules.map(|rules| rules.program().unused_params()).unwrap_or_default();
         Ok(unused)
     }
@@ -226,10 +283,13 @@ impl Plan {
         out.extend(self.spec.constants.values());
     }
 
+    /// Parameters in the order of a full row.
+    fn names(&self) -> Vec<&str> {
+        self.spec.params.iter().chain(self.spec.constants.keys()).map(String::as_str).collect()
+    }
+
     fn compile_rules(&self, rules: &RuleSpec, extra: &[&str]) -> Result<CompiledRules, EngineError> {
-        let names: Vec<&str> =
-            self.spec.params.iter().chain(self.spec.constants.keys()).map(String::as_str).collect();
-        CompiledRules::compile(rules, &names, extra)
+        CompiledRules::compile(rules, &self.names(), extra)
     }
 
     /// Compiles without a panel: a name that is nothing else is taken for one of its columns.

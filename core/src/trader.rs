@@ -165,10 +165,32 @@ impl CompiledRules {
     /// Parses every slot; `params` name the columns of the parameter matrix, `extra` the panel's further columns.
     pub fn compile(spec: &RuleSpec, params: &[&str], extra: &[&str]) -> Result<Self, EngineError> {
         check_shape(spec)?;
+        Self::compile_slots(spec, params, extra, true)
+    }
+
+    /// Parses the numbers only; the columns come from elsewhere, their slots say no more than that they exist.
+    pub fn compile_given(spec: &RuleSpec, params: &[&str]) -> Result<Self, EngineError> {
+        check_shape(spec)?;
+        Self::compile_numbers(spec, params)
+    }
+
+    /// Parses the numbers of settings whose columns are not known yet.
+    pub fn compile_numbers(spec: &RuleSpec, params: &[&str]) -> Result<Self, EngineError> {
+        Self::compile_slots(spec, params, &[], false)
+    }
+
+    fn compile_slots(
+        spec: &RuleSpec,
+        params: &[&str],
+        extra: &[&str],
+        has_columns: bool,
+    ) -> Result<Self, EngineError> {
         let mut slots = Vec::new();
         let mut defs = Vec::new();
         let mut add = |slot, name, text: &Option<String>| {
-            if let Some(text) = text {
+            if let Some(text) = text
+                && (has_columns || matches!(slot, Slot::Scalar(_)))
+            {
                 slots.push(slot);
                 defs.push((name, slot, text.clone()));
             }

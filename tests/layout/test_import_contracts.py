@@ -20,8 +20,8 @@ PACKAGE = ROOT / "akq_dist"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "specs"),
     ("data",),
-    ("strategy",),
-    ("request", "backtest", "result"),
+    ("strategy", "indicator"),
+    ("request", "backtest", "result", "runner", "lookahead"),
     ("record",),
     ("search",),
     ("track",),

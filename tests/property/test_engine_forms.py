@@ -1,9 +1,9 @@
-"""Properties of the engine through its Python face: two forms of one strategy agree, and the future reaches nothing."""
+"""Properties of the engine through its Python face: four forms of one strategy agree, the future reaches nothing."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -12,9 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akq_dist import _core
+from akq_dist import _core, indicator
+from akq_dist.runner import StrategyRunner
 from akq_dist.strategy import Param, Strategy
-from akq_dist.strategy.factory import make_factory
+from akq_dist.strategy.signals import SignalStrategy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 N_BARS = 90
 
@@ -70,6 +74,22 @@ class Breakout(Strategy):
             self.buy(10, stop_loss={"pct": 0.04}, tag="entry")
 
 
+class BreakoutSignals(SignalStrategy):
+    """The same decisions as columns."""
+
+    entry: int = Param(10, low=1, high=60)
+    leave: int = Param(5, low=1, high=60)
+
+    def signals(self, bars: pl.DataFrame) -> Mapping[str, Any]:
+        return {
+            "enter": pl.col("close") > pl.col("high").rolling_max(self.entry).shift(1),
+            # The engine's own kernel, eagerly: a NaN of it is greater than nothing.
+            "exit": bars["close"].to_numpy() < indicator.shift(indicator.lowest(bars["low"], self.leave), 1).to_numpy(),
+            "size": {"qty": 10},
+            "stop_loss": {"pct": 0.04},
+        }
+
+
 RULES = {
     "enter": "close > shift(highest(high, entry), 1)",
     "exit": "close < shift(lowest(low, leave), 1)",
@@ -79,23 +99,29 @@ RULES = {
 
 
 def fills_of(
-    table: pa.Table, strategy: Any, params: dict[str, int], fill: str
+    table: pa.Table, strategy: Any, params: dict[str, int], fill: str, mode: str = "per_asset"
 ) -> tuple[pl.DataFrame, list[float]]:
-    """Fills and equity of one run, by rules or by callbacks."""
+    """Fills and equity of one run of any form."""
     panel = _core.Panel.from_arrow(table)
     spec = {
-        "strategy": strategy,
+        "strategy": {"callback": True} if isinstance(strategy, type) else strategy,
         "params": list(params),
+        "mode": mode,
         "market": {**MARKET, "fill": fill},
-        "outputs": [["final_equity", "sum"]],
+        "outputs": [["final_equity", "sum" if mode == "per_asset" else None]],
     }
-    plan = _core.Plan(json.dumps(spec))
-    factory = None if "rules" in strategy else make_factory(Breakout, params, table, 0)
-    result = plan.run_one(panel, [float(value) for value in params.values()], strategy=factory)
+    if "rust" in spec["strategy"]:
+        spec["constants"] = {"qty": 10, "stop": 0.04}
+    if isinstance(strategy, type):
+        runner = StrategyRunner(strategy, table, panel, json.dumps(spec), list(params))
+        result = runner.run(params, 0, details=True)
+    else:
+        result = _core.Plan(json.dumps(spec)).run_one(panel, [float(value) for value in params.values()])
     return pl.DataFrame(result.fills()), pl.DataFrame(result.equity())["equity"].to_list()
 
 
-forms = pytest.mark.parametrize("strategy", [{"rules": RULES}, {"callback": True}], ids=["rules", "callback"])
+FORMS = {"rules": {"rules": RULES}, "callbacks": Breakout, "signals": BreakoutSignals, "rust": {"rust": "donchian"}}
+forms = pytest.mark.parametrize("strategy", list(FORMS.values()), ids=list(FORMS))
 
 
 @settings(max_examples=40, deadline=None, print_blob=True)
@@ -105,16 +131,39 @@ forms = pytest.mark.parametrize("strategy", [{"rules": RULES}, {"callback": True
     leave=st.integers(1, 30),
     fill=st.sampled_from(["next_open", "close"]),
     n_assets=st.integers(1, 3),
+    mode=st.sampled_from(["per_asset", "portfolio"]),
 )
-def test_rules_and_callbacks_agree_to_the_bit(
-    seed: int, entry: int, leave: int, fill: str, n_assets: int
+def test_four_forms_of_one_strategy_agree_to_the_bit(
+    seed: int, entry: int, leave: int, fill: str, n_assets: int, mode: str
 ) -> None:
+    # The eager column of the signals sees one asset; a portfolio hands it all of them at once.
+    mode = mode if n_assets == 1 else "per_asset"
     table = make_panel(seed, n_assets)
     params = {"entry": entry, "leave": leave}
-    by_rules = fills_of(table, {"rules": RULES}, params, fill)
-    by_callbacks = fills_of(table, {"callback": True}, params, fill)
-    assert by_rules[0].equals(by_callbacks[0])
-    assert by_rules[1] == by_callbacks[1]
+    by_rules = fills_of(table, FORMS["rules"], params, fill, mode)
+    for name, form in FORMS.items():
+        fills, equity = fills_of(table, form, params, fill, mode)
+        assert by_rules[0].equals(fills), name
+        assert by_rules[1] == equity, name
+
+
+@settings(max_examples=20, deadline=None, print_blob=True)
+@given(seed=st.integers(0, 10**6), entry=st.integers(1, 30), leave=st.integers(1, 30))
+def test_a_batch_of_rust_is_the_batch_of_its_rules(seed: int, entry: int, leave: int) -> None:
+    panel = _core.Panel.from_arrow(make_panel(seed, 3))
+    rows = np.array([[entry, leave], [leave, entry]], dtype=float)
+    hashes = []
+    for strategy, constants in ((FORMS["rules"], {}), (FORMS["rust"], {"qty": 10, "stop": 0.04})):
+        spec = {
+            "strategy": strategy,
+            "params": ["entry", "leave"],
+            "constants": constants,
+            "outputs": [["sharpe", "median"]],
+        }
+        table = pl.DataFrame(_core.Plan(json.dumps(spec)).run_batch(panel, rows, threads=2))
+        assert table["error"].null_count() == 2
+        hashes.append(table["hash"].to_list())
+    assert hashes[0] == hashes[1]
 
 
 @forms

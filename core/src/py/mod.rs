@@ -6,6 +6,8 @@ mod errors;
 
 mod guard;
 
+mod indicator;
+
 mod panel;
 
 mod plan;
@@ -33,6 +35,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<result::PyRunResult>()?;
     module.add_class::<strategy::PyBar>()?;
     module.add_class::<strategy::PyContext>()?;
+    indicator::register(module)?;
     reference::register(module)
 }
 

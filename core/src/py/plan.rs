@@ -5,13 +5,15 @@ use super::panel::PyPanel;
 use super::result::PyRunResult;
 use super::strategy::{PyStrategy, StrategyShare};
 use super::{errors, guard};
-use crate::batch::{TrialOutcome, run_batch, run_rules, run_strategies};
+use crate::batch::{TrialOutcome, run_batch, run_named, run_rules, run_signals, run_strategies};
 use crate::engine::Keep;
 use crate::error::EngineError;
 use crate::plan::{Plan, StrategySpec};
+use crate::signals::SignalTable;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
+use pyo3_arrow::PyTable;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -94,13 +96,15 @@ impl PyPlan {
         ArrowTable::new(self.table_of(&outcomes))
     }
 
-    #[pyo3(signature = (panel, params, *, strategy = None, assets = None, details = true))]
+    #[expect(clippy::too_many_arguments, reason = "the keywords of one call from Python")]
+    #[pyo3(signature = (panel, params, *, strategy = None, signals = None, assets = None, details = true))]
     fn run_one(
         &self,
         py: Python<'_>,
         panel: PyRef<'_, PyPanel>,
         params: Vec<f64>,
         strategy: Option<Bound<'_, PyAny>>,
+        signals: Option<PyTable>,
         assets: Option<Vec<usize>>,
         details: bool,
     ) -> PyResult<PyRunResult> {
@@ -116,18 +120,15 @@ impl PyPlan {
         let n_params = self.plan.spec().params.len();
         let keep = if details { Keep::Everything } else { Keep::Metrics };
         let share = StrategyShare::default();
-        let outcome = match (&self.plan.spec().strategy, strategy) {
-            (StrategySpec::Rules(_), None) => {
-                if params.len() != n_params {
-                    let message = format!("params must have {n_params} values, got {}", params.len());
-                    return Err(errors::spec_error(py, message));
-                }
-                let (plan, panel) = (&self.plan, Arc::clone(&panel));
-                guard::run_detached(py, 1, move |cancel| {
-                    run_rules(plan, &panel, &params, &assets, keep, cancel)
-                })?
-            }
-            (StrategySpec::Callback(_), Some(factory)) => {
+        if let Some(message) = unfit(&self.plan.spec().strategy, strategy.is_some(), signals.is_some()) {
+            return Err(errors::spec_error(py, message.to_owned()));
+        }
+        if strategy.is_none() && params.len() != n_params {
+            let message = format!("params must have {n_params} values, got {}", params.len());
+            return Err(errors::spec_error(py, message));
+        }
+        let outcome = match (strategy, signals) {
+            (Some(factory), _) => {
                 self.plan.check(&panel).map_err(|e| errors::to_py(py, e))?;
                 let cancel = AtomicBool::new(false);
                 let make = |universe: &[usize]| {
@@ -136,17 +137,20 @@ impl PyPlan {
                 };
                 run_strategies(&self.plan, &panel, &assets, keep, &cancel, make)
             }
-            (StrategySpec::Rules(_), Some(_)) => {
-                return Err(errors::spec_error(
-                    py,
-                    "the plan has rules: it takes no strategy object".to_owned(),
-                ));
+            (None, Some(table)) => {
+                let table = signal_table(py, table)?;
+                let (plan, panel) = (&self.plan, Arc::clone(&panel));
+                plan.check(&panel).map_err(|e| errors::to_py(py, e))?;
+                guard::run_detached(py, 1, move |cancel| {
+                    run_signals(plan, &panel, &params, &table, &assets, keep, cancel)
+                })?
             }
-            (StrategySpec::Callback(_), None) => {
-                return Err(errors::spec_error(
-                    py,
-                    "the plan has a callback strategy: pass strategy=".to_owned(),
-                ));
+            (None, None) => {
+                let (plan, panel) = (&self.plan, Arc::clone(&panel));
+                guard::run_detached(py, 1, move |cancel| match plan.spec().strategy {
+                    StrategySpec::Rust(_) => run_named(plan, &panel, &params, &assets, keep, cancel),
+                    _ => run_rules(plan, &panel, &params, &assets, keep, cancel),
+                })?
             }
         };
         match outcome {
@@ -158,6 +162,33 @@ impl PyPlan {
             Err(error) => Err(errors::to_py(py, error)),
         }
     }
+}
+
+/// Why a plan does not go with what a run brings.
+fn unfit(spec: &StrategySpec, has_object: bool, has_signals: bool) -> Option<&'static str> {
+    match (spec, has_object, has_signals) {
+        (StrategySpec::Rules(_) | StrategySpec::Rust(_), false, false)
+        | (StrategySpec::Signals(_), false, true)
+        | (StrategySpec::Callback(_), true, false) => None,
+        (StrategySpec::Rules(_), ..) => {
+            Some("the plan has rules: it takes no strategy object and no signals")
+        }
+        (StrategySpec::Rust(_), ..) => {
+            Some("the plan names a strategy of the engine: it takes no strategy object and no signals")
+        }
+        (StrategySpec::Signals(_), ..) => Some("the plan trades signals: pass signals= and no strategy"),
+        (StrategySpec::Callback(_), ..) => {
+            Some("the plan has a callback strategy: pass strategy= and no signals")
+        }
+    }
+}
+
+fn signal_table(py: Python<'_>, table: PyTable) -> PyResult<SignalTable> {
+    let (batches, _) = table.into_inner();
+    let [batch] = batches.as_slice() else {
+        return Err(errors::spec_error(py, "signals: a table of one chunk a column is needed".to_owned()));
+    };
+    SignalTable::new(batch).map_err(|e| errors::to_py(py, e))
 }
 
 impl PyPlan {

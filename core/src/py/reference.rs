@@ -3,8 +3,9 @@
 use super::arrow::ArrowTable;
 use super::errors;
 use crate::analysis::{Aggregate, METRICS, MetricSettings, ReturnBasis, aggregate as over_assets};
+use crate::registry::{ParamKind, registered};
 use crate::rules::reference as functions;
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(metric_names, module)?)?;
     module.add_function(wrap_pyfunction!(metric_reference, module)?)?;
     module.add_function(wrap_pyfunction!(function_reference, module)?)?;
+    module.add_function(wrap_pyfunction!(strategy_reference, module)?)?;
     module.add_function(wrap_pyfunction!(summarize_returns, module)?)?;
     module.add_function(wrap_pyfunction!(aggregate, module)?)
 }
@@ -50,6 +52,33 @@ fn function_reference() -> PyResult<ArrowTable> {
         ("signature", column(all.iter().map(|f| f.signature()))),
         ("definition", column(all.iter().map(|f| f.doc.to_owned()))),
         ("source", column(all.iter().map(|f| f.source.to_owned()))),
+        ("reads", column(all.iter().map(|f| f.reads().join(", ")))),
+        (
+            "kinds",
+            column(all.iter().map(|f| f.args.iter().map(|a| a.kind.name()).collect::<Vec<_>>().join(", "))),
+        ),
+    ]))
+}
+
+/// Strategies of the engine: a row a parameter.
+#[pyfunction]
+fn strategy_reference() -> PyResult<ArrowTable> {
+    // Arrow wants to know how many there are.
+    let rows: Vec<_> =
+        registered().iter().flat_map(|entry| entry.params.iter().map(move |param| (entry, param))).collect();
+    let all = || rows.iter().copied();
+    let defaults: Float64Array = all().map(|(_, param)| param.default).collect();
+    let kind = |kind: ParamKind| match kind {
+        ParamKind::Whole(least) => format!("whole number of at least {least}"),
+        ParamKind::Number(least) => format!("number of at least {least}"),
+    };
+    ArrowTable::new(RecordBatch::try_from_iter_with_nullable([
+        ("strategy", column(all().map(|(entry, _)| entry.name.to_owned())), false),
+        ("definition", column(all().map(|(entry, _)| entry.doc.to_owned())), false),
+        ("parameter", column(all().map(|(_, param)| param.name.to_owned())), false),
+        ("kind", column(all().map(|(_, param)| kind(param.kind))), false),
+        ("default", Arc::new(defaults) as ArrayRef, true),
+        ("meaning", column(all().map(|(_, param)| param.doc.to_owned())), false),
     ]))
 }
 

@@ -113,6 +113,16 @@ pub(super) fn names<'a>() -> impl Iterator<Item = &'a str> {
 }
 
 impl FunctionDef {
+    /// The columns that it reads without being given them.
+    pub fn reads(&self) -> &'static [&'static str] {
+        self.function.reads()
+    }
+
+    /// Whether it gives a condition rather than a number.
+    pub fn is_condition(&self) -> bool {
+        matches!(self.function, Function::CrossAbove | Function::CrossBelow)
+    }
+
     /// How it is called: `bbands_upper(x, period, k=2)`.
     pub fn signature(&self) -> String {
         let args: Vec<String> = self
@@ -152,6 +162,17 @@ impl Function {
 }
 
 impl ArgKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Series => "series",
+            Self::Number => "number",
+            Self::Condition => "condition",
+            Self::Period => "period",
+            Self::Lag => "lag",
+            Self::Constant => "constant",
+        }
+    }
+
     /// The rule that a value must keep, for the kinds that are checked when parameters are known.
     pub(super) fn rule(self) -> &'static str {
         match self {

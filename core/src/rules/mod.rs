@@ -8,6 +8,7 @@
 
 mod ast;
 mod bind;
+mod call;
 mod canonical;
 mod eval;
 mod functions;
@@ -21,6 +22,7 @@ mod program;
 mod relation;
 mod resolve;
 
+pub use call::{Input, Output, Step, call};
 pub use eval::Evaluator;
 pub use functions::{ArgDef, ArgKind, FunctionDef, reference};
 pub use graph::{BatchGraph, BoundSlot, NodeIx};

@@ -86,7 +86,8 @@ def test_slots_that_do_not_fit_are_refused(rules: dict[str, Any], message: str) 
         ({}, "expected exactly one of rules, python"),
         ({"python": "a.py:B", "rules": {"enter": "x"}}, "has rules and python"),
         ({"python": "a.py"}, "expected a file and a class"),
-        ({"rust": "sma"}, "rust: strategies written in Rust are not available yet"),
+        ({"rust": "sma", "rules": {"enter": "x"}}, "has rules and rust"),
+        ({"rust": "sma cross"}, "expected the name of a strategy such as sma_cross"),
     ],
 )
 def test_a_strategy_has_one_form(strategy: dict[str, Any], message: str) -> None:

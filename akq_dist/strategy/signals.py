@@ -1,0 +1,240 @@
+"""Strategies as columns: conditions, prices and weights for all bars at once, traded by the engine.
+
+The columns have the names of the slots of rules: `enter`, `exit`, `enter_short`, `exit_short` (true or false),
+`entry` and `entry_short` (`{"limit": prices}` or `{"stop": prices}`), `weights`. Each is an array with a value a
+bar, a Polars expression over the columns of the bars, or one value for all. Every other slot of rules (`size`,
+`stop_loss`, `max_bars`, ...) may stand beside them. The engine trades them as it trades rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+
+from akq_dist.errors import AkqStrategyError, AkqUsageError
+from akq_dist.specs.strategy import RulesSpec
+from akq_dist.specs.suggest import did_you_mean
+from akq_dist.strategy.base import Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+
+CONDITIONS: Final = ("enter", "exit", "enter_short", "exit_short")
+PRICES: Final = ("entry_limit", "entry_stop", "entry_short_limit", "entry_short_stop")
+COLUMNS: Final = (*CONDITIONS, *PRICES, "weights")
+_ENTRIES: Final = ("entry", "entry_short")
+SETTINGS: Final = tuple(
+    name for name in RulesSpec.model_fields if name not in (*CONDITIONS, *_ENTRIES, "weights")
+)
+
+
+class SignalStrategy(Strategy):
+    """What to do at every bar, as columns for all bars at once.
+
+    A subclass declares its parameters as any Strategy and overrides `signals`::
+
+        class SmaCross(SignalStrategy):
+            fast: int = Param(10, low=2, high=60)
+            slow: int = Param(50, low=20, high=250)
+
+            def signals(self, bars: pl.DataFrame) -> Mapping[str, Any]:
+                fast, slow = pl.col("close").rolling_mean(self.fast), pl.col("close").rolling_mean(self.slow)
+                return {"enter": fast > slow, "exit": fast < slow, "size": {"pct_equity": 1.0}}
+
+    Nothing keeps such columns from looking ahead (`shift(-1)`): `akq lookahead FILE` finds it.
+    """
+
+    def signals(self, bars: pl.DataFrame) -> Mapping[str, Any] | pl.DataFrame:
+        """Return columns and settings for the bars of one account, by name of the slot.
+
+        `bars` has `symbol, ts, date, open, high, low, close`, `volume` and the extra columns: one asset, or with
+        `mode: portfolio` all of them, one after the other. An expression sees one asset at a time; what
+        compares assets has to be computed from `bars` as a column.
+        """
+        raise NotImplementedError
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("on_start", "on_bar", "on_bars", "on_order", "on_trade", "on_stop"):
+            if getattr(cls, name) is not getattr(Strategy, name):
+                raise AkqStrategyError(
+                    f"{cls.__name__}.{name} would never be called: a SignalStrategy has signals() only"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class SignalBars:
+    """The bars of a panel as a Polars frame, with where each asset's rows begin."""
+
+    table: pa.Table
+    symbols: tuple[str, ...]
+    offsets: tuple[int, ...]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> SignalBars:
+        """Borrow the columns of a panel table made by `akq_dist.data`."""
+        from akq_dist.strategy.columns import panel_layout
+
+        return cls(table, *panel_layout(table))
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """All bars, with their symbols in the first column."""
+        bars = pl.from_arrow(self.table)
+        assert isinstance(bars, pl.DataFrame)
+        counts = np.diff(self.offsets)
+        symbols = pl.Series("symbol", np.repeat(np.arange(len(counts)), counts), dtype=pl.UInt32)
+        words = symbols.replace_strict(dict(enumerate(self.symbols)), return_dtype=pl.String)
+        return bars.select(words, pl.exclude("symbol"))
+
+    def asset(self, asset: int) -> pl.DataFrame:
+        """Return the bars of one asset."""
+        first, end = self.offsets[asset : asset + 2]
+        return self.frame.slice(first, end - first)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Columns for the engine, a row a bar of the panel, and the settings beside them."""
+
+    columns: pl.DataFrame
+    settings: Mapping[str, Any]
+
+
+def read_signals(given: Any, bars: pl.DataFrame, offsets: Sequence[int]) -> Signals:
+    """Evaluate what a strategy or a caller gave over some bars; `offsets` are the first rows of each asset.
+
+    Raises AkqUsageError for an unknown slot, a column of another length or of a wrong type.
+    """
+    if isinstance(given, pl.DataFrame):
+        given = {name: given[name] for name in given.columns}
+    if not hasattr(given, "keys"):
+        raise AkqUsageError(f"signals: found {type(given).__name__}, expected a mapping or a Polars frame")
+    written, settings = _split(given)
+    if not any(name in written for name in ("enter", "enter_short", "weights")):
+        raise AkqUsageError("signals: one of enter, enter_short or weights is needed")
+    columns = {name: _column(name, value, bars, offsets) for name, value in written.items()}
+    return Signals(pl.DataFrame(columns).rechunk(), settings)
+
+
+def strategy_signals(
+    cls: type[SignalStrategy], params: Mapping[str, Any], bars: SignalBars, seed: int, *, portfolio: bool
+) -> Signals:
+    """Ask a fresh instance for the signals of every account: of each asset, or of all at once."""
+
+    def ask(frame: pl.DataFrame, offsets: Sequence[int]) -> Signals:
+        instance = cls(**params)
+        instance._seed = seed
+        return read_signals(instance.signals(frame), frame, offsets)
+
+    if portfolio or len(bars.symbols) == 1:
+        return ask(bars.frame, bars.offsets)
+    parts: list[Signals] = []
+    for asset in range(len(bars.symbols)):
+        frame = bars.asset(asset)
+        part = ask(frame, (0, frame.height))
+        if parts and (part.settings != parts[0].settings or part.columns.columns != parts[0].columns.columns):
+            raise AkqStrategyError(
+                f"{cls.__name__}.signals: {bars.symbols[asset]} has other slots or settings than "
+                f"{bars.symbols[0]}; only the values of columns may differ from asset to asset"
+            )
+        parts.append(part)
+    return Signals(pl.concat([part.columns for part in parts]).rechunk(), parts[0].settings)
+
+
+def _split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell columns from settings; an entry price is a column named after its kind of order."""
+    columns: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    for name in given.keys():  # noqa: SIM118 - what has keys() need not iterate over them
+        value = given[name]
+        if value is None:
+            continue
+        if name in COLUMNS:
+            columns[name] = value
+        elif name in _ENTRIES:
+            columns.update(_entry(name, value))
+        elif name in SETTINGS:
+            settings[name] = value
+        else:
+            known = (*CONDITIONS, *_ENTRIES, "weights", *SETTINGS)
+            raise AkqUsageError(f"signals: unknown slot {name!r}{did_you_mean(str(name), known)}")
+    return columns, settings
+
+
+def _entry(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, str) and value == "market":
+        return {}
+    kinds = list(value) if isinstance(value, dict) else []
+    if len(kinds) != 1 or kinds[0] not in ("limit", "stop"):
+        raise AkqUsageError(f'signals: {name} is "market", {{"limit": prices}} or {{"stop": prices}}')
+    return {f"{name}_{kinds[0]}": value[kinds[0]]}
+
+
+def _column(name: str, value: Any, bars: pl.DataFrame, offsets: Sequence[int]) -> pl.Series:
+    """One slot as a column of the type that the engine takes."""
+    if isinstance(value, pl.Expr):
+        column = _evaluate(name, value, bars, offsets)
+    elif isinstance(value, bool | int | float | np.bool_ | np.number):
+        column = pl.Series(name, np.full(bars.height, value))
+    else:
+        column = _series(name, value)
+    if column.len() != bars.height:
+        raise AkqUsageError(
+            f"signals: {name} has {column.len()} values, expected one for each of the {bars.height} bars"
+        )
+    return _typed(name, column)
+
+
+def _evaluate(name: str, value: pl.Expr, bars: pl.DataFrame, offsets: Sequence[int]) -> pl.Series:
+    """Evaluate an expression over each asset alone, so that no window reaches into its neighbour."""
+    parts = []
+    for first, end in pairwise(offsets):
+        try:
+            part = bars.slice(first, end - first).select(value.alias(name)).to_series()
+        except pl.exceptions.PolarsError as error:
+            raise AkqUsageError(f"signals: {name}: {error}") from None
+        # One value, such as that of pl.lit, holds for every bar.
+        parts.append(part.new_from_index(0, end - first) if part.len() == 1 else part)
+    return pl.concat(parts)
+
+
+def _series(name: str, value: Any) -> pl.Series:
+    if isinstance(value, pl.Series):
+        return value.alias(name)
+    if isinstance(value, str):
+        raise AkqUsageError(
+            f"signals: {name} is the text {value!r}; expected an array or a Polars expression "
+            "(texts are for rules)"
+        )
+    try:
+        if (
+            isinstance(value, list | tuple)
+            or hasattr(value, "__arrow_array__")
+            or hasattr(value, "__arrow_c_stream__")
+        ):
+            return pl.Series(name, value)
+        return pl.Series(name, np.asarray(value))
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise AkqUsageError(f"signals: {name}: {error}") from None
+
+
+def _typed(name: str, column: pl.Series) -> pl.Series:
+    if name in CONDITIONS:
+        if column.dtype == pl.Null:
+            return column.cast(pl.Boolean)
+        if column.dtype.is_integer():
+            return column != 0
+        if column.dtype != pl.Boolean:
+            raise AkqUsageError(f"signals: {name} has type {column.dtype}, expected true or false")
+        return column
+    if not (column.dtype.is_numeric() or column.dtype == pl.Null):
+        raise AkqUsageError(f"signals: {name} has type {column.dtype}, expected numbers")
+    return column.cast(pl.Float64)
