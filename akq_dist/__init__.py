@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TrackerError,
     )
     from akq_dist.lookahead import lookahead
+    from akq_dist.optimize import optimize
     from akq_dist.result import BacktestResult
     from akq_dist.specs import SweepSpec, load_sweep
     from akq_dist.strategy import Bars, OrderUpdate, Param, Strategy, TradeUpdate
@@ -59,10 +60,11 @@ __all__ = [
     "backtest",
     "load_sweep",
     "lookahead",
+    "optimize",
     "sweep",
 ]
 
-_CALLABLE: Final = ("backtest", "lookahead", "sweep")
+_CALLABLE: Final = ("backtest", "lookahead", "optimize", "sweep")
 _HOMES: Final = {
     "__version__": "akq_dist._core",
     "BacktestResult": "akq_dist.result",

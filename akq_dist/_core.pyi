@@ -9,13 +9,13 @@ from typing import Any, Final, Literal, final
 from akq_dist.errors import AkqDataError, AkqError, AkqUsageError
 
 __all__ = [
-    "ArrowTable",
     "BUILD",
-    "Bar",
-    "EngineError",
     "FEATURES",
     "IndicatorStep",
     "PROFILE",
+    "ArrowTable",
+    "Bar",
+    "EngineError",
     "Panel",
     "PanelError",
     "Plan",
@@ -151,7 +151,7 @@ class RunResult:
     def orders(self) -> ArrowTable:
         """`symbol, id, submitted, side, kind, price, qty, tag, status, reason`."""
     def fills(self) -> ArrowTable:
-        """`symbol, order, ts, row, side, qty, price, fees, slippage_cost, tag`; `row` is the bar's index in the asset's own series."""
+        """`symbol, order, ts, row, side, qty, price, fees, slippage_cost, tag`; `row` counts the asset's own bars."""
     def trades(self) -> ArrowTable:
         """Closed round trips, first-in-first-out."""
 

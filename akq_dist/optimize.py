@@ -8,8 +8,6 @@ found.best, found.frame.head()
 
 from __future__ import annotations
 
-import sys
-import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -171,13 +169,3 @@ def _result(
         values=tuple(values[first].tolist()) if has_best else (),
         n_failed=sum(state == "fail" for state in states),
     )
-
-
-class _CallableModule(types.ModuleType):
-    """Makes `akq_dist.optimize(...)` work also where the name stands for this module."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> OptimizeResult:
-        return optimize(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule

@@ -8,9 +8,7 @@ study.best.params
 
 from __future__ import annotations
 
-import sys
 import threading
-import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import polars as pl
-    from optuna.study import Study
 
     from akq_dist.record.protocols import TrialRecord
     from akq_dist.request import Request
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
     from akq_dist.search.progress import OnProgress, Progress
     from akq_dist.search.replay import ReplayReport
     from akq_dist.search.session import SessionResult
+    from akq_dist.search.storage import OptunaStudy
     from akq_dist.specs import SweepFile, SweepSpec
 
 
@@ -79,11 +77,11 @@ def resume_study(
 
     Raises AkqStudyError when there is no such study.
     """
-    options = SessionOptions(accept_build=accept_build, must_exist=True)
     if _is_file(target):
-        request = read_request(target, overrides=overrides)
+        request, study = read_request(target, overrides=overrides), None
     else:
-        request = _recorded_request(str(target), Path(ledger), overrides)
+        request, study = _recorded_request(str(target), Path(ledger), overrides)
+    options = SessionOptions(accept_build=accept_build, must_exist=True, study=study)
     return Sweep(request, options, on_progress=on_progress, on_note=on_note)
 
 
@@ -217,7 +215,7 @@ class Sweep:
         return best_of(self._store())
 
     @property
-    def optuna_study(self) -> Study:
+    def optuna_study(self) -> OptunaStudy:
         """The Optuna study in its storage."""
         url = self.spec.storage.optuna
         if url is None:
@@ -352,7 +350,7 @@ def sync(
     """
     from akq_dist.record.lock import StudyLock
     from akq_dist.search.prepare import prepare
-    from akq_dist.search.session import sync_views
+    from akq_dist.search.views import sync_views
 
     request, path, name = _study_request(study, Path(ledger), overrides)
     book = Ledger(path, must_exist=True)
@@ -376,11 +374,12 @@ def _study_request(study: str | Path, ledger: Path, overrides: Sequence[str]) ->
         if record is None:
             raise AkqStudyError(f"the ledger {path} has no study '{request.spec.name}'.")
         return request, path, record.name
-    return _recorded_request(str(study), ledger, overrides), ledger, str(study)
+    request, name = _recorded_request(str(study), ledger, overrides)
+    return request, ledger, name
 
 
-def _recorded_request(name: str, path: Path, overrides: Sequence[str]) -> Request:
-    """Return a study of the ledger as it was asked for."""
+def _recorded_request(name: str, path: Path, overrides: Sequence[str]) -> tuple[Request, str]:
+    """Return a study of the ledger as it was asked for, and its exact name."""
     from akq_dist.specs import parse_sweep
     from akq_dist.specs.suggest import did_you_mean
 
@@ -405,20 +404,10 @@ def _recorded_request(name: str, path: Path, overrides: Sequence[str]) -> Reques
         raise AkqStudyError(
             f"the bars of study '{name}' were given as a table; go on from the program that has it."
         )
-    return read_request(parse_sweep(spec, overrides, base_dir=record.base_dir))
+    return read_request(parse_sweep(spec, overrides, base_dir=record.base_dir)), record.name
 
 
 def _is_file(target: str | Path) -> bool:
     return (
         isinstance(target, Path) or Path(target).suffix.lower() in (".yaml", ".yml", ".toml") or "/" in target
     )
-
-
-class _CallableModule(types.ModuleType):
-    """Makes `akq_dist.sweep(...)` work also where the name stands for this module, once it is imported."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Sweep:
-        return sweep(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule

@@ -43,6 +43,12 @@ LedgerPath = Annotated[
 AcceptBuild = Annotated[
     bool, typer.Option("--accept-build", help="Resume although the engine has been rebuilt since.")
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="ADDRESS", help="Join this Ray cluster; the same as --set run.address=..."
+    ),
+]
 DEFAULT_LEDGER = Path("akq/ledger.db")
 
 
@@ -61,10 +67,18 @@ def _root(
         raise typer.Exit(2)
 
 
+def _settings(set_: list[str] | None, address: str | None) -> list[str]:
+    """Return the overrides of a command, a Ray address among them."""
+    import json
+
+    return [*(set_ or []), *([] if address is None else [f"run.address={json.dumps(address)}"])]
+
+
 @sweep_app.command("run")
 def sweep_run(
     file: File,
     set_: Set = None,
+    address: Address = None,
     new: Annotated[
         bool, typer.Option("--new", help="Start another study although one of this name exists.")
     ] = False,
@@ -74,13 +88,14 @@ def sweep_run(
     """Run a sweep; a study that exists is resumed."""
     from akq_dist.cli.sweep_commands import run
 
-    return run(file, set_ or [], new=new, accept_build=accept_build, as_json=json_)
+    return run(file, _settings(set_, address), new=new, accept_build=accept_build, as_json=json_)
 
 
 @sweep_app.command("resume")
 def sweep_resume(
     target: Target,
     set_: Set = None,
+    address: Address = None,
     ledger: LedgerPath = DEFAULT_LEDGER,
     accept_build: AcceptBuild = False,
     json_: Json = False,
@@ -88,7 +103,7 @@ def sweep_resume(
     """Go on with a study that was interrupted or asked for more trials."""
     from akq_dist.cli.sweep_commands import resume
 
-    return resume(target, set_ or [], ledger, accept_build=accept_build, as_json=json_)
+    return resume(target, _settings(set_, address), ledger, accept_build=accept_build, as_json=json_)
 
 
 @sweep_app.command("status")

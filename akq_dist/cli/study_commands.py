@@ -121,7 +121,7 @@ def find_study(book: Ledger, name: str) -> StudyRecord:
 
     Raises AkqStudyError with the nearest known name.
     """
-    study = book.latest(name) or book.find(name)
+    study = book.find(name) or book.latest(name)
     if study is None:
         known = [held.name for held in book.studies()]
         hint = did_you_mean(name, known) if known else "; it holds no study"

@@ -162,7 +162,7 @@ def _report(handle: Sweep, again: str) -> None:
     say(
         f"{facts['study']}: {trials['complete']:,} complete, {trials['failed']:,} failed, "
         f"{trials['cached']:,} from the cache, of {trials['total']:,} trials, "
-        f"in {duration_text(facts['wall_s'])}{where} "
+        f"searched in {duration_text(facts['wall_s'])}{where} "
         f"({count_text(facts['trials_per_s'])} trials/s, {count_text(facts['bars_per_s'])} bars/s)"
     )
     _say_failures(handle, trials["failed"])

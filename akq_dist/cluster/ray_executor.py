@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -393,7 +394,16 @@ def _cause(error: Any) -> Exception:
     return ExecutorError(f"a worker failed: {type(cause).__name__}: {str(cause)[:2_000]}")
 
 
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+_RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b.*")
+
+
 def _line(error: BaseException) -> str:
-    """Return the first line of a Ray error, which is where it says what happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:500]}" if lines else type(error).__name__
+    """Return what a Ray error is about in one line: what the worker raised at last, else Ray's first line."""
+    lines = [line.strip() for line in _ESCAPES.sub("", str(error)).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if "No module named 'akq_dist'" in lines[-1]:
+        return "a node cannot import akq_dist: install the same akq_dist on every node"
+    said = lines[-1] if _RAISED.fullmatch(lines[-1]) else lines[0]
+    return f"{type(error).__name__}: {said[:500]}"

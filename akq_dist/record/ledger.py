@@ -56,7 +56,8 @@ class Ledger:
     """
 
     def __init__(self, path: Path | str, *, must_exist: bool = False) -> None:
-        self.path = Path(path)
+        # Threads open their own connections later, when the current folder may be another one.
+        self.path = Path(path).absolute()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._guard = threading.Lock()

@@ -140,9 +140,10 @@ class Tracking:
         watermark, noted = self._store.watermark(self._view)
         self._store.set_watermark(self._view, watermark, {**noted, **places, **facts})
 
-    def close(self) -> None:
+    def close(self, timeout_s: float = 15.0) -> None:
+        """Stop the thread after the request that is under way. Safe to call twice."""
         try:
-            self._background.close()
+            self._background.close(timeout_s)
         except TrackerError as error:
             logger.info("the tracker did not close: %s", error)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from akq_dist.errors import AkqStrategyError, ExecutorError
+from akq_dist.errors import AkqError, AkqStrategyError, ExecutorError
 from akq_dist.record.arrow import float_column, int_column, text_column
 from akq_dist.record.canonical import canonical_json, derive_seed
 from akq_dist.record.protocols import Batch, BatchResult, TrialDetail
@@ -79,12 +79,10 @@ class Worker:
         return details
 
     def _run_rules(self, batch: Batch) -> pa.Table:
-        from akq_dist import _core
-
         values = self._job.space.rule_values(batch.params)
         try:
             table = pa.table(self._plan.run_batch(self._panel, values, threads=self._job.threads))
-        except _core.EngineError as error:
+        except AkqError as error:
             if len(batch.numbers) > 1:
                 # One bad trial must not cost the others theirs.
                 parts = [self._run_rules(_slice(batch, ix)) for ix in range(len(batch.numbers))]

@@ -14,7 +14,7 @@ from akq_dist.search.memory import REJECTED, Entry, Memory
 from akq_dist.search.points import nothing_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -89,8 +89,13 @@ class ModelFeed:
         first: NDArray[np.float64],
         window: int,
         free: bool = False,
+        on_note: Callable[[str], None] | None = None,
     ) -> None:
-        """With `free` results are told as they arrive, and a repeat may give another study."""
+        """With `free` results are told as they arrive, and a repeat may give another study.
+
+        `on_note` hears when the window starts to act.
+        """
+        self._on_note = on_note or logger.info
         self._model = model
         self._space = space
         self._where = where
@@ -288,10 +293,9 @@ class ModelFeed:
         if self._memory.compact():
             self._loaded = False
             if first_time:
-                logger.info(
-                    "the sampler sees the best %d and the latest of the rest, %d points in all, from here on",
-                    self._window // 2,
-                    self._window,
+                self._on_note(
+                    f"the sampler sees the best {self._window // 2:,} and the latest of the other points, "
+                    f"{self._window:,} in all, from here on"
                 )
 
     def _next_free(self, limit: int) -> Ask | None:

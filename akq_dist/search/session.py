@@ -7,35 +7,33 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from akq_dist.errors import AkqError, AkqStudyError, TrackerError
-from akq_dist.record.canonical import digest
+from akq_dist.errors import AkqError, TrackerError
 from akq_dist.record.ledger import Ledger
 from akq_dist.record.lock import StudyLock
 from akq_dist.record.protocols import Batch
-from akq_dist.record.registry import executor_class, tracker_module
-from akq_dist.record.tracking import Tracking, check_same, view_name
+from akq_dist.record.registry import executor_class
+from akq_dist.record.tracking import check_same
 from akq_dist.record.trials import TrialStore
-from akq_dist.search.best import feasible_rows, rank_best
 from akq_dist.search.choose import Choice, choose_executor, make_executor, notes_on, serial_executor
-from akq_dist.search.facts import environment, sweep_info
+from akq_dist.search.facts import environment
 from akq_dist.search.loop import LoopOutcome, LoopSettings, SearchLoop
 from akq_dist.search.policy import FailureLimit
 from akq_dist.search.prepare import prepare
 from akq_dist.search.progress import Progress
-from akq_dist.search.storage import OptunaView, ViewThread, owner_of
+from akq_dist.search.storage import owner_of
 from akq_dist.search.study import make_feed, open_study
+from akq_dist.search.views import CALL_S, CATCH_UP_S, CLOSE_S, Views
 from akq_dist.specs.units import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from akq_dist.record.protocols import Executor, TrackerLinks
     from akq_dist.request import Request
@@ -46,10 +44,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DETAIL_CHUNK = 8
-_CATCH_UP_S = 7 * 86_400.0
 _INTERRUPTED_S = 1.5
 """How long an interrupted sweep waits for each view."""
-_CALL_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,8 @@ class SessionOptions:
     new: bool = False
     accept_build: bool = False
     must_exist: bool = False
+    study: str | None = None
+    """Exact name of the study to resume; otherwise the newest of the sweep's name."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +149,7 @@ class Session:
             new=self._options.new,
             accept_build=self._options.accept_build,
             must_exist=self._options.must_exist,
+            study=self._options.study,
             is_taken=is_taken,
         )
         if opened.record.name != prepared.spec.name and not opened.resumed:
@@ -170,11 +169,13 @@ class Session:
         has_work = n_open > 0 or opened.total is None or n_asked < opened.total
         if opened.resumed:
             self._note(f"resuming '{opened.record.name}': {n_asked - n_open:,} trials are done")
-        views = _Views(prepared, store, opened, self._note_warning)
-        stack.callback(views.close)
+        views = Views(prepared, store, opened, self._note_warning)
+        stack.callback(lambda: views.close(_INTERRUPTED_S if self._cancelled.is_set() else CLOSE_S))
         executor: Executor | None = None
         choice: Choice | None = None
-        if has_work:
+        if has_work and self._cancelled.is_set():
+            outcome = LoopOutcome("cancelled", None, 0, 0, 0.0)
+        elif has_work:
             left = None if opened.total is None else opened.total - n_asked + n_open
             choice, executor = self._start_executor(stack, prepared, left, early)
             for note in notes_on(prepared, opened.record.source, executor.n_threads):
@@ -205,6 +206,8 @@ class Session:
     ) -> tuple[Choice, Executor]:
         choice = choose_executor(prepared, left)
         self._note(f"executor: {choice.name} ({choice.why})")
+        if choice.name == "serial" and prepared.spec.run.trial_timeout is not None:
+            self._note("run.trial_timeout has no effect here: only a separate process can be stopped")
         if choice.ready is not None:
             stack.callback(choice.ready.close)
             return choice, choice.ready
@@ -218,7 +221,7 @@ class Session:
         return choice, executor
 
     def _search(
-        self, prepared: Prepared, store: TrialStore, opened: OpenedStudy, executor: Executor, views: _Views
+        self, prepared: Prepared, store: TrialStore, opened: OpenedStudy, executor: Executor, views: Views
     ) -> LoopOutcome:
         run = prepared.spec.run
         settings = LoopSettings(
@@ -235,7 +238,7 @@ class Session:
         self._loop = SearchLoop(
             store,
             executor,
-            make_feed(prepared, store, opened.total),
+            make_feed(prepared, store, opened.total, self._note),
             prepared.space,
             prepared.keys(),
             prepared.judge,
@@ -261,14 +264,14 @@ class Session:
         prepared: Prepared,
         store: TrialStore,
         outcome: LoopOutcome,
-        views: _Views,
+        views: Views,
         executor: Executor | None,
     ) -> None:
         interrupted = outcome.status == "cancelled"
         if views.up_to_date(store):
             return
         views.open()
-        timeout_s = _INTERRUPTED_S if interrupted else _CATCH_UP_S
+        timeout_s = _INTERRUPTED_S if interrupted else CATCH_UP_S
 
         def stop() -> bool:
             return self._impatient.is_set() or (not interrupted and self._cancelled.is_set())
@@ -280,14 +283,14 @@ class Session:
         if views.catch_up_tracker(timeout_s, stop, show("tracking")):
             if not interrupted:
                 self._attach_details(stack, prepared, store, views, executor, stop, show("artifacts"))
-            views.finish(store, outcome, timeout_s=_INTERRUPTED_S if interrupted else _CALL_S)
+            views.finish(store, outcome, timeout_s=_INTERRUPTED_S if interrupted else CALL_S)
 
     def _attach_details(
         self,
         stack: ExitStack,
         prepared: Prepared,
         store: TrialStore,
-        views: _Views,
+        views: Views,
         executor: Executor | None,
         stop: Callable[[], bool],
         on_progress: Callable[[int], None],
@@ -339,250 +342,6 @@ class Session:
         logger.warning(text)
 
 
-class _Views:
-    """The copies of a study in other tools, as far as the sweep asks for them."""
-
-    def __init__(
-        self, prepared: Prepared, store: TrialStore, opened: OpenedStudy, warn: Callable[[str], None]
-    ) -> None:
-        self._prepared = prepared
-        self._store = store
-        self._total = opened.total
-        self._warn = warn
-        spec = prepared.spec
-        self._url = spec.storage.optuna
-        self._tracker_uri = spec.track.mlflow
-        self._optuna_view = "" if self._url is None else f"optuna:{digest(self._url)[:16]}"
-        self._tracker_view = ""
-        if self._tracker_uri is not None:
-            self._tracker_view = view_name("mlflow", self._tracker_uri, spec.experiment)
-        self._optuna: ViewThread | None = None
-        self._tracking: Tracking | None = None
-        self._opened = False
-        self.links: TrackerLinks | None = self._noted_links()
-
-    def open(self, *, from_start: bool = False) -> None:
-        """Start the threads that copy; safe to call twice."""
-        if self._opened:
-            return
-        self._opened = True
-        store, spec = self._store, self._prepared.spec
-        if self._url is not None:
-            view = OptunaView(self._url, store.study, self._prepared.space, self._prepared.judge)
-            name = self._optuna_view
-            self._optuna = ViewThread(view, store.read_finished, lambda n: store.set_watermark(name, n))
-        if self._tracker_uri is not None:
-            self._tracking = Tracking(
-                "mlflow",
-                self._tracker_uri,
-                spec.experiment,
-                store,
-                sweep_info(self._prepared, store.study),
-                runs=spec.track.runs,
-                n_trials=self._total,
-                from_start=from_start,
-            )
-            if self._tracking.plan.note:
-                self._warn(self._tracking.plan.note)
-
-    def up_to_date(self, store: TrialStore) -> bool:
-        """Tell from the ledger alone whether every view has every trial and is closed."""
-        counts = store.counts()
-        if counts["asked"] or self._opened:
-            return False
-        n_done = counts["total"]
-        if self._url is not None and store.watermark(self._optuna_view)[0] < n_done:
-            return False
-        return self._tracker_uri is None or store.watermark(self._tracker_view)[1].get("finished") == n_done
-
-    def notify(self, n_finished: int) -> None:
-        self.open()
-        if self._optuna is not None:
-            self._optuna.notify()
-        if self._tracking is not None:
-            self._tracking.notify(n_finished)
-
-    def progress(self, progress: Progress) -> None:
-        """Record the sweep's own figures as they evolve."""
-        if self._tracking is None:
-            return
-        metrics = {
-            "trials_per_s": progress.trials_per_s,
-            "bars_per_s": progress.bars_per_s,
-            "complete": float(progress.complete),
-            "failed": float(progress.failed),
-        }
-        objectives = self._store.study.objectives
-        if progress.best_number is not None and len(objectives) == 1:
-            metrics[f"best.{objectives[0][0]}"] = progress.best_values[0]
-        self._tracking.progress(progress.done, metrics)
-
-    def catch_up_optuna(
-        self, timeout_s: float, stop: Callable[[], bool], on_progress: Callable[[int], None]
-    ) -> None:
-        if self._optuna is None:
-            return
-        deadline_s = time.monotonic() + timeout_s
-        while not self._optuna.flush(min(2.0, timeout_s), on_progress):
-            error = self._optuna.error
-            late = stop() or time.monotonic() >= deadline_s
-            if self._optuna.is_stuck or late:
-                if error is not None:
-                    self._warn(
-                        f"the Optuna study is incomplete: {error}. The results are in the ledger; "
-                        f"`akq sweep sync {self._store.study.name}` copies them later."
-                    )
-                return
-
-    def catch_up_tracker(
-        self, timeout_s: float, stop: Callable[[], bool], on_progress: Callable[[int], None]
-    ) -> bool:
-        if self._tracking is None:
-            return False
-        done = self._tracking.catch_up(timeout_s, stop, on_progress)
-        self.links = self._tracking.links or self.links
-        if not done and self._tracking.error is not None:
-            self._warn(
-                f"tracking is incomplete: {self._tracking.error}. The results are in the ledger; "
-                f"`akq sweep sync {self._store.study.name}` records them later."
-            )
-        if done and not self._tracking.plan.all_trials:
-            done = self._record_best(self._tracking)
-        return done
-
-    def wanted_details(self, store: TrialStore) -> list[int]:
-        """Return the numbers of the trials whose tables are to be kept and are not yet."""
-        if self._tracking is None:
-            return []
-        plan = tracker_module("mlflow").plan_artifacts(self._prepared.spec.track.artifacts, self._total)
-        if plan.limit == 0:
-            return []
-        held = set(store.watermark(self._tracker_view)[1].get("detailed", ()))
-        return [number for number in best_numbers(self._prepared, store, plan.limit) if number not in held]
-
-    def attach(self, details: Sequence[Any]) -> None:
-        """Hand tables to the tracker and remember that it has them. Raises TrackerError."""
-        if self._tracking is None:
-            return
-        self._tracking.detail(details, _CALL_S)
-        _, noted = self._store.watermark(self._tracker_view)
-        held = sorted({*noted.get("detailed", ()), *(detail.number for detail in details)})
-        self._tracking.note(detailed=held)
-
-    def finish(self, store: TrialStore, outcome: LoopOutcome, timeout_s: float) -> None:
-        """Close the tracker's record of the sweep."""
-        if self._tracking is None:
-            return
-        status: Literal["finished", "failed", "interrupted"] = "finished"
-        if outcome.status == "cancelled":
-            status = "interrupted"
-        elif outcome.status == "failed":
-            status = "failed"
-        counts = store.counts()
-        summary = {
-            f"trials.{name}": float(counts[name])
-            for name in ("complete", "fail", "pruned", "cached", "total")
-        }
-        summary["wall_s"] = outcome.wall_s
-        if outcome.wall_s > 0.0:
-            summary["trials_per_s"] = outcome.n_finished / outcome.wall_s
-            summary["bars_per_s"] = outcome.n_bars / outcome.wall_s
-        best = best_numbers(self._prepared, store, 1)
-        if best and len(store.study.objectives) == 1:
-            block = store.take(best)
-            summary[f"best.{store.study.objectives[0][0]}"] = float(block.values[0, 0])
-            summary["best.number"] = float(best[0])
-        try:
-            self._tracking.finish(status, store.results(), summary, timeout_s)
-        except TrackerError as error:
-            self._warn(f"tracking is incomplete: {error}. The results are in the ledger.")
-            return
-        n_done = counts["total"] - counts["asked"]
-        finished = n_done if not counts["asked"] and status != "interrupted" else None
-        self._tracking.note(finished=finished)
-        self.links = self._tracking.links or self.links
-
-    def close(self) -> None:
-        if self._optuna is not None:
-            self._optuna.close()
-        if self._tracking is not None:
-            self._tracking.close()
-
-    def _record_best(self, tracking: Tracking) -> bool:
-        limit = tracking.plan.limit or 0
-        try:
-            numbers = sorted(best_numbers(self._prepared, self._store, limit)) if limit else []
-            for start in range(0, len(numbers), 100):
-                block = self._store.take(numbers[start : start + 100])
-                tracking.record([self._store.record(block, ix) for ix in range(len(block))], _CALL_S)
-        except TrackerError as error:
-            self._warn(f"tracking is incomplete: {error}. The results are in the ledger.")
-            return False
-        return True
-
-    def _noted_links(self) -> TrackerLinks | None:
-        if not self._tracker_view:
-            return None
-        from akq_dist.record.protocols import TrackerLinks
-
-        _, noted = self._store.watermark(self._tracker_view)
-        if "run_id" not in noted:
-            return None
-        return TrackerLinks(noted["tracking_uri"], noted["experiment_id"], noted["run_id"])
-
-
-def best_numbers(prepared: Prepared, store: TrialStore, limit: int | None) -> list[int]:
-    """Return the numbers of the best feasible trials, best first.
-
-    Without a limit all complete trials in number order.
-    """
-    numbers, values = [], []
-    for block in store.blocks(size=20_000):
-        keep = np.array([state == "complete" for state in block.states], dtype=np.bool_)
-        if limit is not None:
-            keep &= feasible_rows(prepared.judge.violations(block.metrics))
-        numbers.append(block.numbers[keep])
-        values.append(block.values[keep])
-    if not numbers:
-        return []
-    all_numbers = np.concatenate(numbers)
-    if limit is None:
-        return [int(number) for number in all_numbers]
-    return rank_best(prepared.judge, all_numbers, np.concatenate(values), limit)
-
-
 def failure_limit(setting: int | str) -> FailureLimit:
     """Return `run.max_failures` as a limit."""
     return FailureLimit(share=percent(setting)) if isinstance(setting, str) else FailureLimit(count=setting)
-
-
-def sync_views(
-    prepared: Prepared, ledger: Ledger, name: str, on_progress: Callable[[str, int], None] | None = None
-) -> list[str]:
-    """Bring every view of a study up to the ledger, looking at every trial again; return what went wrong.
-
-    Doing it twice changes nothing.
-    """
-    record = ledger.find(name)
-    if record is None:
-        raise AkqStudyError(f"the ledger {ledger.path} has no study '{name}'.")
-    store = TrialStore(ledger, record)
-    warnings: list[str] = []
-    from akq_dist.search.study import OpenedStudy
-
-    views = _Views(prepared, store, OpenedStudy(record, record.budget, resumed=True), warnings.append)
-    try:
-        views.open(from_start=True)
-        counts = store.counts()
-        views.notify(counts["total"] - counts["asked"])
-
-        def show(phase: str) -> Callable[[int], None]:
-            return lambda done: on_progress(phase, done) if on_progress is not None else None
-
-        views.catch_up_optuna(_CATCH_UP_S, lambda: False, show("optuna"))
-        if views.catch_up_tracker(_CATCH_UP_S, lambda: False, show("tracking")):
-            status: Literal["finished", "cancelled"] = "cancelled" if counts["asked"] else "finished"
-            views.finish(store, LoopOutcome(status, None, 0, 0, 0.0), timeout_s=_CALL_S)
-    finally:
-        views.close()
-    return warnings

@@ -42,19 +42,20 @@ def open_study(
     new: bool,
     accept_build: bool,
     must_exist: bool = False,
+    study: str | None = None,
     is_taken: Callable[[str], bool] = lambda _: False,
 ) -> OpenedStudy:
-    """Find the newest study of the sweep's name, or make one.
+    """Find the newest study of the sweep's name, or the one called `study`, or make one.
 
     `is_taken` tells whether a name is used in a store of another tool, so that a new study gets a free number
     there. Raises AkqStudyError that names every difference when the study cannot be resumed.
     """
     series = prepared.spec.name
-    held = None if new else ledger.latest(series)
+    held = None if new else ledger.latest(series) if study is None else ledger.find(study)
     if held is None:
         if must_exist:
             raise AkqStudyError(
-                f"the ledger {ledger.path} has no study '{series}' to resume; run the sweep first."
+                f"the ledger {ledger.path} has no study '{study or series}' to resume; run the sweep first."
             )
         source = prepared.new_source()
         total = prepared.total(source)
@@ -81,11 +82,16 @@ def open_study(
     return OpenedStudy(ledger.find(held.name) or held, total, resumed=True)
 
 
-def make_feed(prepared: Prepared, store: TrialStore, total: int | None) -> Feed:
+def make_feed(
+    prepared: Prepared,
+    store: TrialStore,
+    total: int | None,
+    on_note: Callable[[str], None] | None = None,
+) -> Feed:
     """Return the feed of a study, where its earlier sessions have left it."""
     source = store.study.source
     if prepared.is_model_based(source):
-        return _model_feed(prepared, store, total or 0)
+        return _model_feed(prepared, store, total or 0, on_note)
     # Of a grid each point is tried once, those to try first included.
     skip = list(prepared.first) if source in (ENUMERATE, "grid") else []
     points = FilteredPoints(_candidates(prepared, source), prepared.space, prepared.where, skip=skip)
@@ -103,7 +109,9 @@ def _candidates(prepared: Prepared, source: str) -> Candidates:
     return sampler.make(prepared.space, search.seed, check_options(source, search.sampler_options))
 
 
-def _model_feed(prepared: Prepared, store: TrialStore, total: int) -> ModelFeed:
+def _model_feed(
+    prepared: Prepared, store: TrialStore, total: int, on_note: Callable[[str], None] | None
+) -> ModelFeed:
     from akq_dist.search.optuna_model import OptunaModel
 
     search = prepared.spec.search
@@ -129,6 +137,7 @@ def _model_feed(prepared: Prepared, store: TrialStore, total: int) -> ModelFeed:
         first=prepared.first,
         window=window,
         free=not search.deterministic,
+        on_note=on_note,
     )
     feed.resume(past_trials(store, prepared.judge), store.rejected())
     return feed

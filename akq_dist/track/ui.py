@@ -35,9 +35,14 @@ _STOP_TIMEOUT_S = 5.0
 _LOG_TAIL = 1_500
 
 # The store's address may hold a password, so it travels in the environment, which only this user can read.
-_MLFLOW = "from mlflow.cli import cli; cli()"
-_OPTUNA = (
-    "import os, optuna_dashboard as page; "
+_WATCH = (
+    "import os, signal, threading; "
+    "threading.Thread(target=lambda: (os.read(0, 1), os.killpg(0, signal.SIGKILL)), daemon=True).start(); "
+)
+"""Standard input is a pipe that ends with the parent, however that dies; nothing of a server outlives it."""
+_MLFLOW = _WATCH + "from mlflow.cli import cli; cli()"
+_OPTUNA = _WATCH + (
+    "import optuna_dashboard as page; "
     "page.run_server(os.environ['AKQ_UI_STORAGE'], host='127.0.0.1', port=int(os.environ['AKQ_UI_PORT']))"
 )
 
@@ -194,10 +199,10 @@ class UiServers:
     ) -> None:
         # The file has no name and goes away with the processes that have it open.
         output = tempfile.TemporaryFile(prefix="akq-ui-")  # noqa: SIM115 - closed by stop()
-        process = subprocess.Popen(  # noqa: S603 - the command is made here
+        process = subprocess.Popen(
             command,
             env=os.environ | environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             # Ctrl-C is for this process, which then ends the servers in order.
@@ -257,6 +262,8 @@ def _end(server: _Server, deadline: float) -> None:
     # Also when the parent has gone: its workers share its group.
     _signal(server.process, signal.SIGKILL)
     server.process.wait()
+    if server.process.stdin is not None:
+        server.process.stdin.close()
     server.output.close()
 
 

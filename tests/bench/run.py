@@ -180,7 +180,9 @@ def bench_record(n_trials: int) -> tuple[str, ...]:
             study = akq.sweep(
                 {
                     "name": "bench",
-                    "strategy": {"rules": {"enter": "close > sma(close, n)", "exit": "close < sma(close, n)"}},
+                    "strategy": {
+                        "rules": {"enter": "close > sma(close, n)", "exit": "close < sma(close, n)"}
+                    },
                     "data": {"source": "embedded", "name": "sp500"},
                     "space": {"n": {"int": [2, 5_000]}},
                     "objective": {"metric": "sharpe", "direction": "maximize"},
@@ -191,12 +193,12 @@ def bench_record(n_trials: int) -> tuple[str, ...]:
             )
             study.run()
             wall, cpu = time.perf_counter() - started, time.process_time() - cpu
-            recorded = len(load_optuna_study(study.spec.storage.optuna, "bench").trials)
+            recorded = len(load_optuna_study(str(study.spec.storage.optuna), "bench").trials)
             assert recorded == n_trials, recorded
         finally:
             os.chdir(here)
-    rate = n_trials / wall
-    return ("record, end to end", "2", f"{rate:,.1f} trials/s", "", f"{cpu:.2f} s", "ledger + Optuna SQLite + MLflow SQLite")
+    stores = "ledger + Optuna SQLite + MLflow SQLite"
+    return ("record, end to end", "2", f"{n_trials / wall:,.1f} trials/s", "", f"{cpu:.2f} s", stores)
 
 
 def main() -> None:

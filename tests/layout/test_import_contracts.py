@@ -92,7 +92,9 @@ def test_pyo3_is_named_in_one_folder_only() -> None:
 def test_the_top_level_is_the_fixed_one() -> None:
     allowed = {"Cargo.toml", "Cargo.lock", "pyproject.toml", "core", "akq_dist", "sweeps", "cluster", "tests"}
     allowed |= {"README.md", "LICENSE"}
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
     if not tracked:
         pytest.skip("not a git checkout")
     top = {Path(name).parts[0] for name in tracked}

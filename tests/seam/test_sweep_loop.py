@@ -254,7 +254,12 @@ def test_cancel_comes_from_another_thread(tmp_path: Path) -> None:
         return surface(params)
 
     loop = study.loop(FakeExecutor(function=slow), batch=1)
-    threading.Thread(target=lambda: (started.wait(10), loop.cancel())).start()
+
+    def cancel() -> None:
+        started.wait(10)
+        loop.cancel()
+
+    threading.Thread(target=cancel).start()
     assert loop.run().status == "cancelled"
     study.close()
 

@@ -228,8 +228,6 @@ pub enum Reject {
     InsufficientCash,
     /// The market does not allow to sell short.
     ShortNotAllowed,
-    /// The order named by a cancel is not working.
-    NotWorking,
 }
 
 impl Reject {
@@ -240,7 +238,6 @@ impl Reject {
             Self::BadPrice => "bad_price",
             Self::InsufficientCash => "insufficient_cash",
             Self::ShortNotAllowed => "short_not_allowed",
-            Self::NotWorking => "not_working",
         }
     }
 }

@@ -14,7 +14,8 @@ from akq_dist.errors import AkqStudyError
 from akq_dist.record.ledger import StudyRecord
 from akq_dist.record.protocols import TrialRecord
 from akq_dist.search.judge import Judge, Objective
-from akq_dist.search.storage import OptunaView, ViewThread, load_optuna_study, owner_of, view_distribution
+from akq_dist.search.storage import OptunaView, load_optuna_study, owner_of, view_distribution
+from akq_dist.search.view_thread import ViewThread
 from akq_dist.specs import MetricConstraint, Space
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def test_a_store_that_is_away_for_a_while_is_tried_again(url: str, monkeypatch: 
         add(self, records)
 
     monkeypatch.setattr(OptunaView, "add", flaky)
-    monkeypatch.setattr("akq_dist.search.storage._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("akq_dist.search.view_thread._FIRST_PAUSE_S", 0.01)
     thread = ViewThread(make_view(url), reader([record(n) for n in range(5)]), lambda _: None)
     assert thread.flush(30)
     assert thread.error is None
@@ -184,7 +185,7 @@ def test_a_store_that_stays_away_does_not_hold_up_the_end(url: str, monkeypatch:
         raise ConnectionError("postgresql://me:secret@host/db is away")
 
     monkeypatch.setattr(OptunaView, "open", away)
-    monkeypatch.setattr("akq_dist.search.storage._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("akq_dist.search.view_thread._FIRST_PAUSE_S", 0.01)
     thread = ViewThread(make_view(url), reader([record(0)]), lambda _: None)
     assert not thread.flush(30)
     assert "ConnectionError" in (thread.error or "")

@@ -24,6 +24,7 @@ class FakeContext:
 
     def __init__(self) -> None:
         self.symbols = ["AAA", "BBB"]
+        self.universe = [0, 1]
         self.asset = 0
         self.step = 3
         self.cash = 50.0
