@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from akq_dist.errors import AkqUsageError
@@ -64,7 +64,7 @@ class Indicator:
     source: str
     is_variadic: bool = False
 
-    @property
+    @cached_property
     def signature(self) -> inspect.Signature:
         """How it is called."""
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
