@@ -12,14 +12,15 @@
 
 Every function of the rule language but `rank` is here under its name, with the arguments that `signature` shows;
 every indicator has a step form under the same name in capitals (`bbands_upper`, `BbandsUpper`). What comes out has
-the kind of what went in; an undefined value is NaN, a condition that is undefined does not hold.
+the kind of what went in; an undefined value is NaN (null in Polars, whose NaN is greater than every number), a
+condition that is undefined does not hold.
 """
 
 from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from akq_dist.errors import AkqUsageError
@@ -63,7 +64,7 @@ class Indicator:
     source: str
     is_variadic: bool = False
 
-    @property
+    @cached_property
     def signature(self) -> inspect.Signature:
         """How it is called."""
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -315,7 +316,12 @@ def _like(result: Any, given: Any) -> Any:
     if package == "polars":
         import polars as pl
 
-        return pl.Series(given.name, values)
+        # Polars holds NaN for greater than every number, so that `close < NaN` would be true.
+        return (
+            pl.Series(given.name, values).fill_nan(None)
+            if values.dtype != bool
+            else pl.Series(given.name, values)
+        )
     if package == "pandas":
         import pandas as pd
 

@@ -173,7 +173,9 @@ class Strategy:
             raise AkqStrategyError("history is not available: the run was started without the panel's table")
         if n < 1:
             raise AkqStrategyError(f"history: n is {n!r}, it has to be at least 1")
-        asset = self._asset(symbol)
+        # The common case without a further call: hooks ask for history more than for anything else.
+        is_plain = symbol is None and self._default is None and not self._cross_section
+        asset = ctx.asset if is_plain else self._asset(symbol)
         return self._panel.tail(column, asset, ctx.last_index(asset), n)
 
     # ---- what can be done

@@ -41,7 +41,8 @@ class PanelColumns:
             raise AkqUsageError(f"history: unknown column {column!r}{did_you_mean(column, self.columns)}")
         first = self.offsets[asset]
         end = first + last_index + 1
-        return values[max(first, end - n) : end]
+        start = end - n
+        return values[start if start > first else first : end]
 
 
 def panel_layout(table: pa.Table) -> tuple[tuple[str, ...], tuple[int, ...]]:

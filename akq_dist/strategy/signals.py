@@ -120,7 +120,10 @@ def read_signals(given: Any, bars: pl.DataFrame, offsets: Sequence[int]) -> Sign
     written, settings = _split(given)
     if not any(name in written for name in ("enter", "enter_short", "weights")):
         raise AkqUsageError("signals: one of enter, enter_short or weights is needed")
-    columns = {name: _column(name, value, bars, offsets) for name, value in written.items()}
+    evaluated = _evaluate(
+        {name: value for name, value in written.items() if isinstance(value, pl.Expr)}, bars, offsets
+    )
+    columns = {name: _column(name, evaluated.get(name, value), bars) for name, value in written.items()}
     return Signals(pl.DataFrame(columns).rechunk(), settings)
 
 
@@ -178,11 +181,9 @@ def _entry(name: str, value: Any) -> dict[str, Any]:
     return {f"{name}_{kinds[0]}": value[kinds[0]]}
 
 
-def _column(name: str, value: Any, bars: pl.DataFrame, offsets: Sequence[int]) -> pl.Series:
+def _column(name: str, value: Any, bars: pl.DataFrame) -> pl.Series:
     """One slot as a column of the type that the engine takes."""
-    if isinstance(value, pl.Expr):
-        column = _evaluate(name, value, bars, offsets)
-    elif isinstance(value, bool | int | float | np.bool_ | np.number):
+    if isinstance(value, bool | int | float | np.bool_ | np.number):
         column = pl.Series(name, np.full(bars.height, value))
     else:
         column = _series(name, value)
@@ -193,17 +194,30 @@ def _column(name: str, value: Any, bars: pl.DataFrame, offsets: Sequence[int]) -
     return _typed(name, column)
 
 
-def _evaluate(name: str, value: pl.Expr, bars: pl.DataFrame, offsets: Sequence[int]) -> pl.Series:
-    """Evaluate an expression over each asset alone, so that no window reaches into its neighbour."""
-    parts = []
-    for first, end in pairwise(offsets):
-        try:
-            part = bars.slice(first, end - first).select(value.alias(name)).to_series()
-        except pl.exceptions.PolarsError as error:
-            raise AkqUsageError(f"signals: {name}: {error}") from None
-        # One value, such as that of pl.lit, holds for every bar.
-        parts.append(part.new_from_index(0, end - first) if part.len() == 1 else part)
-    return pl.concat(parts)
+def _evaluate(
+    expressions: Mapping[str, pl.Expr], bars: pl.DataFrame, offsets: Sequence[int]
+) -> dict[str, pl.Series]:
+    """Evaluate expressions over each asset alone, so that no window reaches into its neighbour."""
+    if not expressions:
+        return {}
+    parts = [_select(expressions, bars.slice(first, end - first)) for first, end in pairwise(offsets)]
+    return {name: pl.concat([part[name] for part in parts]) for name in expressions}
+
+
+def _select(expressions: Mapping[str, pl.Expr], bars: pl.DataFrame) -> pl.DataFrame:
+    named = [value.alias(name) for name, value in expressions.items()]
+    try:
+        # All at once: Polars computes what they share only once.
+        found = bars.select(named)
+    except pl.exceptions.PolarsError as error:
+        if len(named) > 1:
+            for name, value in expressions.items():
+                _select({name: value}, bars)
+        raise AkqUsageError(f"signals: {next(iter(expressions))}: {error}") from None
+    # One value, such as that of pl.lit, holds for every bar.
+    if found.height == 1 < bars.height:
+        return pl.concat([found] * bars.height)
+    return found
 
 
 def _series(name: str, value: Any) -> pl.Series:

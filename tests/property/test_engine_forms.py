@@ -83,8 +83,7 @@ class BreakoutSignals(SignalStrategy):
     def signals(self, bars: pl.DataFrame) -> Mapping[str, Any]:
         return {
             "enter": pl.col("close") > pl.col("high").rolling_max(self.entry).shift(1),
-            # The engine's own kernel, eagerly: a NaN of it is greater than nothing.
-            "exit": bars["close"].to_numpy() < indicator.shift(indicator.lowest(bars["low"], self.leave), 1).to_numpy(),
+            "exit": pl.col("close") < indicator.shift(indicator.lowest(pl.col("low"), self.leave), 1),
             "size": {"qty": 10},
             "stop_loss": {"pct": 0.04},
         }
@@ -120,7 +119,12 @@ def fills_of(
     return pl.DataFrame(result.fills()), pl.DataFrame(result.equity())["equity"].to_list()
 
 
-FORMS = {"rules": {"rules": RULES}, "callbacks": Breakout, "signals": BreakoutSignals, "rust": {"rust": "donchian"}}
+FORMS = {
+    "rules": {"rules": RULES},
+    "callbacks": Breakout,
+    "signals": BreakoutSignals,
+    "rust": {"rust": "donchian"},
+}
 forms = pytest.mark.parametrize("strategy", list(FORMS.values()), ids=list(FORMS))
 
 
@@ -136,8 +140,6 @@ forms = pytest.mark.parametrize("strategy", list(FORMS.values()), ids=list(FORMS
 def test_four_forms_of_one_strategy_agree_to_the_bit(
     seed: int, entry: int, leave: int, fill: str, n_assets: int, mode: str
 ) -> None:
-    # The eager column of the signals sees one asset; a portfolio hands it all of them at once.
-    mode = mode if n_assets == 1 else "per_asset"
     table = make_panel(seed, n_assets)
     params = {"entry": entry, "leave": leave}
     by_rules = fills_of(table, FORMS["rules"], params, fill, mode)

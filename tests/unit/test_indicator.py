@@ -154,8 +154,8 @@ def test_missing_values_are_undefined() -> None:
     close = bars()["close"]
     gap = pl.Series([None if ix == 40 else value for ix, value in enumerate(close.tolist())])
     got = indicator.sma(gap, 5)
-    assert got.is_nan().to_numpy()[40:45].all()
-    assert not got.is_nan()[45]
+    assert got.is_null().to_numpy()[40:45].all()
+    assert not got.is_null()[45]
     close[40] = np.inf
     np.testing.assert_array_equal(indicator.sma(close, 5), got.to_numpy())
 
@@ -198,6 +198,13 @@ def test_signals_of_indicators_trade_as_rules() -> None:
     a, b = akq.backtest(signals=signals, data=frame), akq.backtest(strategy=by_rules, data=frame)
     assert a.hash == b.hash
     assert a.fills.height > 4
+
+
+def test_an_undefined_value_in_polars_is_no_signal() -> None:
+    frame = pl.DataFrame(bars())
+    below = frame.select(x=pl.col("close") < indicator.sma(pl.col("close"), 20))["x"]
+    assert below[:19].null_count() == 19
+    assert below[19:].null_count() == 0
 
 
 @pytest.mark.parametrize(
