@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from akq_dist import indicator
     from akq_dist._core import Bar, __version__
     from akq_dist.backtest import backtest
     from akq_dist.errors import (
@@ -58,6 +59,7 @@ __all__ = [
     "TradeUpdate",
     "__version__",
     "backtest",
+    "indicator",
     "load_sweep",
     "lookahead",
     "optimize",
@@ -101,7 +103,7 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    if name in _CALLABLE:
+    if name in _CALLABLE or name == "indicator":
         return importlib.import_module(f"{__name__}.{name}")
     home = _HOMES.get(name)
     if home is None:
