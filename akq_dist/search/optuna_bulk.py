@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import optuna
@@ -272,7 +273,10 @@ def _new_ids(connection: Connection, trials: Table, n: int) -> list[int]:
 
 def _attribute_rows(trial_id: int, attributes: dict[str, Any]) -> Iterator[_Row]:
     for key, value in attributes.items():
-        yield {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        # Nearly all are floats, which JSON writes as Python does.
+        plain = type(value) is float and math.isfinite(value)
+        written = repr(value) if plain else json.dumps(value)
+        yield {"trial_id": trial_id, "key": key, "value_json": written}
 
 
 def _utc(moment: dt.datetime | None) -> dt.datetime | None:

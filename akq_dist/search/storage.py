@@ -204,8 +204,11 @@ def _writer(study: Study) -> TrialWriter:
 
 
 def _release(study: Study) -> None:
-    """Give back the connection that a study's storage keeps for the calling thread."""
+    """Give back the connections of a study's storage; it opens others when it is used again."""
     study._storage.remove_session()
+    engine = getattr(getattr(study._storage, "_backend", None), "engine", None)
+    if engine is not None:
+        engine.dispose()
 
 
 def open_storage(url: str) -> BaseStorage:
