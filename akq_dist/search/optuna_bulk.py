@@ -56,7 +56,7 @@ def open_bulk(study: Study, key_attribute: str) -> BulkWriter | None:
     if not isinstance(backend, optuna.storages.RDBStorage):
         return None
     url = backend.engine.url
-    in_memory = url.database in (None, "", ":memory:") or "memory" in url.query.values()
+    in_memory = ":memory:" in (url.database or ":memory:") or "memory" in url.query.values()
     if url.get_backend_name() not in DIALECTS or (url.get_backend_name() == "sqlite" and in_memory):
         return None
     if (optuna.__version__, backend.get_current_version()) not in KNOWN:

@@ -95,7 +95,11 @@ class OptunaView:
             directions=[direction for _, direction in self._record.objectives],
             load_if_exists=True,
         )
-        self._writer = _writer(study)
+        # Not at the top: it brings SQLAlchemy, which few commands need.
+        from akq_dist.search.optuna_bulk import open_bulk
+
+        bulk = open_bulk(study, TRIAL_KEY)
+        self._writer = bulk or PublicWriter(study)
         owner = study.user_attrs.get(STUDY_ID)
         n_held = self._writer.count()
         if owner is None and not n_held:
@@ -108,6 +112,8 @@ class OptunaView:
                 f"the Optuna storage {redact_url(self.url)} already has a study '{self._record.name}' "
                 "that is not this one. Rename the sweep, or name another storage in storage.optuna."
             )
+        if bulk is not None:
+            _release(study)
         self._distributions = {param.name: view_distribution(param) for param in self._space.params}
         return n_held
 
@@ -190,17 +196,6 @@ class PublicWriter:
 
     def close(self) -> None:
         _release(self._study)
-
-
-def _writer(study: Study) -> TrialWriter:
-    """Return the fastest safe way to append to this study."""
-    from akq_dist.search.optuna_bulk import open_bulk
-
-    bulk = open_bulk(study, TRIAL_KEY)
-    if bulk is None:
-        return PublicWriter(study)
-    _release(study)
-    return bulk
 
 
 def _release(study: Study) -> None:

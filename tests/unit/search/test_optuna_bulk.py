@@ -21,7 +21,7 @@ from akq_dist.search.storage import OptunaView, PublicWriter, load_optuna_study
 from akq_dist.search.view_thread import ViewThread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 SPACE = {"x": FloatDistribution(0.0, 10.0), "c": CategoricalDistribution(["a", "b"])}
 CHILD_TABLES = ("trial_values", "trial_params", "trial_user_attributes", "trial_system_attributes")
@@ -32,7 +32,7 @@ def trials_of(first: int, n: int) -> list[FrozenTrial]:
         create_trial(
             value=float(number),
             params={"x": number % 100 / 10, "c": "a"},
-            distributions=SPACE,  # type: ignore[arg-type]
+            distributions=SPACE,
             user_attrs={"key": f"key{number}"},
             constraints={"n >= 1": -1.0},
         )
@@ -243,7 +243,8 @@ class PlainView(OptunaView):
         self._opened().add(records[0], trials_of(records[0], len(records)))
 
 
-def numbers(n: int) -> Any:
+def upto(n: int) -> Callable[[int, int], Any]:
+    """Give numbers in place of records, up to a count."""
     return lambda start, limit: list(range(start, min(start + limit, n)))
 
 
@@ -258,7 +259,7 @@ def test_a_locked_database_is_tried_again(url: str, path: Path, monkeypatch: pyt
     def read(start: int, limit: int) -> Any:
         if not errors and not blocker.in_transaction:
             blocker.execute("BEGIN IMMEDIATE")
-        return numbers(1500)(start, limit)
+        return upto(1500)(start, limit)
 
     def unlock(self: ViewThread, error: str | None, *, fatal: bool = False) -> None:
         if error is not None:
@@ -290,7 +291,7 @@ def test_a_block_whose_answer_was_lost_is_not_written_twice(
 
     monkeypatch.setattr(BulkWriter, "add", lossy)
     marks: list[int] = []
-    thread = ViewThread(PlainView(url), numbers(3500), marks.append)
+    thread = ViewThread(PlainView(url), upto(3500), marks.append)
     assert thread.flush(60), thread.error
     thread.close()
     assert marks[-1] == 3500
@@ -301,9 +302,7 @@ def test_a_block_whose_answer_was_lost_is_not_written_twice(
 def test_a_study_that_vanishes_is_filled_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("akq_dist.search.view_thread._FIRST_PAUSE_S", 0.01)
     held = [20]
-    thread = ViewThread(
-        PlainView(url), lambda start, limit: list(range(start, min(start + limit, held[0]))), lambda _: None
-    )
+    thread = ViewThread(PlainView(url), lambda start, limit: upto(held[0])(start, limit), lambda _: None)
     assert thread.flush(60), thread.error
     optuna.delete_study(study_name="s", storage=url)
     held[0] = 30
