@@ -19,7 +19,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import create_engine, text
 
-from akq_dist.search.optuna_bulk import open_bulk
+from akq_dist.search.optuna_bulk import StaleViewError, open_bulk
 from akq_dist.search.storage import _release
 
 if TYPE_CHECKING:
@@ -233,3 +233,24 @@ def test_postgresql_holds_what_optuna_writes() -> None:
     for trial in (*expected, *found):
         trial._trial_id = 0
     assert repr([vars(trial) for trial in found]) == repr([vars(trial) for trial in expected])
+
+
+@pytest.mark.slow
+def test_postgresql_takes_trials_from_both_in_turn() -> None:
+    url = os.environ.get("AKQ_TEST_POSTGRESQL")
+    if not url:
+        pytest.skip("AKQ_TEST_POSTGRESQL is not set to the URL of a PostgreSQL database for tests")
+    name, trials = str(uuid.uuid4()), wide_trials(5)
+    study = optuna.create_study(storage=url, study_name=name, directions=["maximize"] * 2)
+    writer = open_bulk(study, "nan")
+    assert writer is not None
+    writer.add(0, trials)
+    study.add_trials(trials[:2])
+    with pytest.raises(StaleViewError):
+        writer.add(5, trials)
+    writer.add(7, trials)
+    assert writer.count() == 12
+    writer.close()
+    study.add_trial(trials[0])
+    assert [trial.number for trial in study.get_trials(deepcopy=False)] == list(range(13))
+    _release(study)
