@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from akq_dist.errors import AkqStudyError
 from akq_dist.search.optuna_model import import_optuna
@@ -31,7 +31,33 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STUDY_ID: Final = "akq.study_id"
+TRIAL_KEY: Final = "akq.key"
 _SQLITE: Final = "sqlite:///"
+
+
+class TrialWriter(Protocol):
+    """Appends finished trials to one Optuna study."""
+
+    @property
+    def piece(self) -> int:
+        """Number of trials to hand over at once; they take well under a second."""
+        ...
+
+    def count(self) -> int:
+        """Return how many trials the study has."""
+        ...
+
+    def key_of(self, number: int) -> Any:
+        """Return the key of a trial that the study has; None when there is none."""
+        ...
+
+    def add(self, first_number: int, trials: Sequence[FrozenTrial]) -> None:
+        """Append trials; the first one's number is the number of trials that the study has."""
+        ...
+
+    def close(self) -> None:
+        """Give the connections back."""
+        ...
 
 
 class OptunaView:
@@ -48,13 +74,19 @@ class OptunaView:
         self._judge = judge
         self._distributions: dict[str, BaseDistribution] = {}
         self._space = space
-        self._study: Study | None = None
+        self._writer: TrialWriter | None = None
+
+    @property
+    def piece(self) -> int:
+        """Number of trials to hand to `add` at once."""
+        return 1 if self._writer is None else self._writer.piece
 
     def open(self) -> int:
         """Find or make the study; return how many trials it has.
 
         Raises AkqStudyError when a study of the same name belongs to somebody else or holds other trials.
         """
+        self.close()
         optuna = import_optuna()
         storage = open_storage(self.url)
         study = optuna.create_study(
@@ -63,9 +95,14 @@ class OptunaView:
             directions=[direction for _, direction in self._record.objectives],
             load_if_exists=True,
         )
+        # Not at the top: it brings SQLAlchemy, which few commands need.
+        from akq_dist.search.optuna_bulk import open_bulk
+
+        bulk = open_bulk(study, TRIAL_KEY)
+        self._writer = bulk or PublicWriter(study)
         owner = study.user_attrs.get(STUDY_ID)
-        trials = study.get_trials(deepcopy=False)
-        if owner is None and not trials:
+        n_held = self._writer.count()
+        if owner is None and not n_held:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names([output for output, _ in self._record.objectives])
@@ -75,18 +112,15 @@ class OptunaView:
                 f"the Optuna storage {redact_url(self.url)} already has a study '{self._record.name}' "
                 "that is not this one. Rename the sweep, or name another storage in storage.optuna."
             )
+        if bulk is not None:
+            _release(study)
         self._distributions = {param.name: view_distribution(param) for param in self._space.params}
-        self._study = study
-        return len(trials)
+        return n_held
 
     def check(self, records: Sequence[TrialRecord]) -> None:
         """Raise AkqStudyError unless these trials, which the view has, are the ledger's."""
-        if self._study is None:
-            return
-        held = self._study.get_trials(deepcopy=False)
         for record in records:
-            key = held[record.number].user_attrs.get("akq.key") if record.number < len(held) else None
-            if key != record.key:
+            if self._opened().key_of(record.number) != record.key:
                 raise AkqStudyError(
                     f"trial {record.number} of study '{self._record.name}' in the Optuna storage "
                     f"{redact_url(self.url)} is not the ledger's. Name another storage in "
@@ -95,17 +129,19 @@ class OptunaView:
 
     def add(self, records: Sequence[TrialRecord]) -> None:
         """Append finished trials; the first one's number is the number of trials that the view has."""
-        if self._study is None:
-            raise AkqStudyError("internal: the Optuna view was used before it was opened.")
-        self._study.add_trials([self._frozen(record) for record in records])
+        if records:
+            self._opened().add(records[0].number, [self._frozen(record) for record in records])
 
     def close(self) -> None:
         """Give the connections back."""
-        if self._study is not None:
-            remove = getattr(getattr(self._study, "_storage", None), "remove_session", None)
-            if remove is not None:
-                remove()
-            self._study = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _opened(self) -> TrialWriter:
+        if self._writer is None:
+            raise AkqStudyError("internal: the Optuna view was used before it was opened.")
+        return self._writer
 
     def _frozen(self, record: TrialRecord) -> FrozenTrial:
         from optuna.trial import TrialState, create_trial
@@ -114,7 +150,7 @@ class OptunaView:
             record.state
         ]
         attributes: dict[str, Any] = dict(record.metrics)
-        attributes["akq.key"] = record.key
+        attributes[TRIAL_KEY] = record.key
         attributes["akq.hash"] = record.hash
         if record.reason is not None:
             attributes["akq.reason"] = record.reason[:2000]
@@ -137,6 +173,37 @@ class OptunaView:
             constraint.text: min(constraint.violation(record.metrics.get(output, float("nan"))), 1e300)
             for output, constraint in self._judge.constraints
         }
+
+
+class PublicWriter:
+    """Appends trials as any user of Optuna could: for every storage and version, slowly in a database."""
+
+    piece: Final = 5
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def count(self) -> int:
+        return len(self._study.get_trials(deepcopy=False))
+
+    def key_of(self, number: int) -> Any:
+        held = self._study.get_trials(deepcopy=False)
+        return held[number].user_attrs.get(TRIAL_KEY) if number < len(held) else None
+
+    def add(self, first_number: int, trials: Sequence[FrozenTrial]) -> None:
+        del first_number  # Optuna counts.
+        self._study.add_trials(trials)
+
+    def close(self) -> None:
+        _release(self._study)
+
+
+def _release(study: Study) -> None:
+    """Give back the connections of a study's storage; it opens others when it is used again."""
+    study._storage.remove_session()
+    engine = getattr(getattr(study._storage, "_backend", None), "engine", None)
+    if engine is not None:
+        engine.dispose()
 
 
 def open_storage(url: str) -> BaseStorage:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BLOCK: Final = 100
-_PIECE: Final = 5
+_BLOCK: Final = 100
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 10.0
 _GIVE_UP_AFTER: Final = 4
@@ -160,16 +159,17 @@ class ViewThread:
             self._position = n_held
 
     def _copy(self) -> None:
-        """Copy what has ended, a few trials at a time so that the thread stops soon when it is asked to."""
+        """Copy what has ended, so many trials at a time that the thread stops soon when it is asked to."""
+        size = self._view.piece
         while not self._is_stopping():
             start = self.position
-            records = self._read(start, BLOCK)
+            records = self._read(start, max(_BLOCK, size))
             if not records:
                 return
-            for first in range(0, len(records), _PIECE):
+            for first in range(0, len(records), size):
                 if self._is_stopping():
                     break
-                piece = records[first : first + _PIECE]
+                piece = records[first : first + size]
                 self._view.add(piece)
                 with self._changed:
                     self._position += len(piece)

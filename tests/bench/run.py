@@ -201,6 +201,60 @@ def bench_record(n_trials: int) -> tuple[str, ...]:
     return ("record, end to end", "2", f"{n_trials / wall:,.1f} trials/s", "", f"{cpu:.2f} s", stores)
 
 
+def bench_optuna(n_trials: int) -> tuple[str, ...]:
+    """Trials of 10 parameters and 20 metrics copied to a new database, in bulk and through Optuna's interface."""
+    import optuna
+
+    from akq_dist.record.ledger import StudyRecord
+    from akq_dist.record.protocols import TrialRecord
+    from akq_dist.search import optuna_bulk
+    from akq_dist.search.judge import Judge, Objective
+    from akq_dist.search.storage import OptunaView, load_optuna_study
+    from akq_dist.specs import Space
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    outputs = tuple(f"metric_{k}" for k in range(20))
+    objective = ("metric_0", "maximize")
+    space = Space.from_mapping({f"param_{k}": {"float": [0.0, 1.0]} for k in range(10)})
+    drawn = np.random.default_rng(3).random((n_trials, 30))
+    records = [
+        TrialRecord(
+            number=number,
+            key=f"{number:032x}",
+            params=dict(zip(space.names, row[:10], strict=True)),
+            state="complete",
+            values=(row[10],),
+            metrics=dict(zip(outputs, row[10:], strict=True)),
+            hash=f"{number:032x}",
+        )
+        for number, row in enumerate(drawn.tolist())
+    ]
+    study = StudyRecord(
+        1, "id", "s", "s", 0, "", {}, {}, space.names, outputs, (objective,), 1, "random", None
+    )
+
+    def copy_s(url: str, n: int) -> tuple[float, float]:
+        view = OptunaView(url, study, space, Judge(outputs, [Objective("metric_0", "maximize")], []))
+        view.open()
+        started, cpu = time.perf_counter(), time.process_time()
+        for first in range(0, n, view.piece):
+            view.add(records[first : min(first + view.piece, n)])
+        wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+        view.close()
+        held = load_optuna_study(url, "s").get_trials(deepcopy=False)
+        assert [trial.user_attrs["akq.key"] for trial in held] == [record.key for record in records[:n]]
+        return wall / n, cpu
+
+    n_public = 20
+    with tempfile.TemporaryDirectory() as folder:
+        wall, cpu = copy_s(f"sqlite:///{folder}/bulk.db", n_trials)
+        known, optuna_bulk.KNOWN = optuna_bulk.KNOWN, frozenset()
+        public, _ = copy_s(f"sqlite:///{folder}/public.db", n_public)
+        optuna_bulk.KNOWN = known
+    ratio = f"{public / wall:,.0f} x Study.add_trials"
+    return ("copy to Optuna SQLite", "1", f"{1 / wall:,.1f} trials/s", "", f"{cpu:.2f} s", ratio)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller work, fewer repeats")
@@ -219,6 +273,7 @@ def main() -> None:
         bench_callbacks("W4 Python on_bar, idle", Idle, long_table, repeats),
         bench_callbacks("W4 Python on_bar, reads and trades", Reader, long_table, repeats),
         bench_record(100 if quick else 400),
+        bench_optuna(2_000 if quick else 10_000),
     ]
     head = ("work", "threads", "rate", "", "CPU", "beside it")
     widths = [max(len(row[ix]) for row in [head, *rows]) for ix in range(len(head))]

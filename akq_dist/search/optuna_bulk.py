@@ -1,0 +1,284 @@
+"""Finished trials written to Optuna's own tables, many in one transaction.
+
+Optuna's public way costs tens of statements a trial. The tables are Optuna's private matter, so this is done
+only for versions of it that are listed here, each compared with the public way; for any other there is no
+bulk writer.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import optuna
+from optuna.distributions import (
+    check_distribution_compatibility,
+    distribution_to_json,
+    json_to_distribution,
+)
+from sqlalchemy import create_engine, func, select, text
+from sqlalchemy.pool import NullPool
+
+from akq_dist.errors import AkqStudyError
+from akq_dist.specs.units import redact_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import RDBStorage
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+    from sqlalchemy import Connection, Engine, Table
+
+KNOWN: frozenset[tuple[str, str]] = frozenset({("5.0.0", "v3.2.0.a")})
+"""(version of Optuna, revision of its tables) that this file was compared with."""
+DIALECTS: Final = frozenset({"sqlite", "postgresql"})
+
+_LOCK_WAIT_S: Final = 30.0
+_CACHE_KIB: Final = 64 * 1024
+
+_Row = dict[str, Any]
+
+
+class StaleViewError(Exception):
+    """The study is not what it was when it was opened; opening it again tells what has happened."""
+
+
+def open_bulk(study: Study, key_attribute: str) -> BulkWriter | None:
+    """Return a writer for this study, or None where only Optuna's public way is safe.
+
+    `key_attribute` is the user attribute that identifies a trial.
+    """
+    backend = getattr(study._storage, "_backend", None)
+    if not isinstance(backend, optuna.storages.RDBStorage):
+        return None
+    url = backend.engine.url
+    in_memory = ":memory:" in (url.database or ":memory:") or "memory" in url.query.values()
+    if url.get_backend_name() not in DIALECTS or (url.get_backend_name() == "sqlite" and in_memory):
+        return None
+    if (optuna.__version__, backend.get_current_version()) not in KNOWN:
+        return None
+    return BulkWriter(backend, study._study_id, len(study.directions), key_attribute)
+
+
+class BulkWriter:
+    """Appends trials to one study over a connection of its own.
+
+    What it writes is what `Study.add_trial` would have written. Used by one thread.
+    """
+
+    piece: Final = 1000
+    """Number of trials that are worth a transaction and still take well under a second."""
+
+    def __init__(self, backend: RDBStorage, study_id: int, n_objectives: int, key_attribute: str) -> None:
+        # Not at the top: another version of Optuna may not have it, and then has no bulk writer.
+        from optuna.storages._rdb import models
+
+        self._models = models
+        self._study_id = study_id
+        self._n_objectives = n_objectives
+        self._key_attribute = key_attribute
+        self._engine = _own_engine(backend)
+        self._shown = redact_url(str(self._engine.url))
+        self._connection: Connection | None = None
+        self._held: dict[str, tuple[BaseDistribution, str]] = {}
+        """The newest distribution of a parameter, and its JSON."""
+
+    def count(self) -> int:
+        """Return how many trials the study has. Raises AkqStudyError unless they are numbered 0, 1, 2, ..."""
+        trials = self._table("TrialModel")
+        number = trials.c.number
+        query = select(func.count(), func.count(number.distinct()), func.min(number), func.max(number))
+        connection = self._connect()
+        with connection.begin():
+            n, n_distinct, low, high = connection.execute(
+                query.where(trials.c.study_id == self._study_id)
+            ).one()
+        if n and (n_distinct, low, high) != (n, 0, n - 1):
+            raise AkqStudyError(
+                f"the trials of the study in the Optuna storage {self._shown} are not numbered 0 to {n - 1}: "
+                "something else has written to it. Name another storage in storage.optuna; "
+                "it is filled from the ledger."
+            )
+        return int(n)
+
+    def key_of(self, number: int) -> Any:
+        """Return what identifies the trial of a number; None when the trial, or its key, is not there."""
+        trials, attributes = self._table("TrialModel"), self._table("TrialUserAttributeModel")
+        query = (
+            select(attributes.c.value_json)
+            .join(trials, trials.c.trial_id == attributes.c.trial_id)
+            .where(trials.c.study_id == self._study_id, trials.c.number == number)
+            .where(attributes.c.key == self._key_attribute)
+        )
+        connection = self._connect()
+        with connection.begin():
+            written = connection.execute(query).scalar()
+        return None if written is None else json.loads(written)
+
+    def add(self, first_number: int, trials: Sequence[FrozenTrial]) -> None:
+        """Append finished trials, the first under this number: all of them, or none.
+
+        Raises StaleViewError when the study has not exactly the trials before it.
+        """
+        if not trials:
+            return
+        connection = self._connect()
+        with connection.begin():
+            self._lock(connection, first_number)
+            self._check_distributions(connection, trials)
+            ids = _new_ids(connection, self._table("TrialModel"), len(trials))
+            numbers = range(first_number, first_number + len(trials))
+            for model, rows in self._rows(list(zip(ids, numbers, trials, strict=True))):
+                if rows:
+                    connection.execute(self._table(model).insert(), rows)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._engine.dispose()
+
+    def _connect(self) -> Connection:
+        if self._connection is None:
+            connection = self._engine.connect()
+            if self._engine.name == "sqlite":
+                connection.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                connection.rollback()
+            self._connection = connection
+        return self._connection
+
+    def _table(self, model: str) -> Table:
+        table: Table = getattr(self._models, model).__table__
+        return table
+
+    def _lock(self, connection: Connection, first_number: int) -> None:
+        """Keep others from adding trials to the study, as Optuna does, and look whether they have."""
+        if self._engine.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        studies, trials = self._table("StudyModel"), self._table("TrialModel")
+        mine = select(studies.c.study_id).where(studies.c.study_id == self._study_id).with_for_update()
+        if connection.execute(mine).first() is None:
+            raise StaleViewError("the study is no longer in the Optuna storage")
+        # Ids grow with numbers, and everything before the newest was counted when the study was opened.
+        newest = select(trials.c.number).where(trials.c.study_id == self._study_id)
+        number = connection.execute(newest.order_by(trials.c.trial_id.desc()).limit(1)).scalar()
+        if (-1 if number is None else number) != first_number - 1:
+            raise StaleViewError(
+                f"the newest trial in the Optuna storage is {number}, and not {first_number - 1}"
+            )
+
+    def _check_distributions(self, connection: Connection, trials: Iterable[FrozenTrial]) -> None:
+        """Raise ValueError when a parameter was of another kind before, as Optuna does."""
+        table, params = self._table("TrialModel"), self._table("TrialParamModel")
+        for trial in trials:
+            for name, distribution in trial.distributions.items():
+                held = self._held.get(name)
+                if held is not None and held[0] is distribution:
+                    continue
+                if held is None:
+                    query = (
+                        select(params.c.distribution_json)
+                        .join(table, table.c.trial_id == params.c.trial_id)
+                        .where(table.c.study_id == self._study_id, params.c.param_name == name)
+                        .limit(1)
+                    )
+                    written = connection.execute(query).scalar()
+                    before = distribution if written is None else json_to_distribution(written)
+                else:
+                    before = held[0]
+                check_distribution_compatibility(before, distribution)
+                self._held[name] = (distribution, distribution_to_json(distribution))
+
+    def _rows(self, placed: Sequence[tuple[int, int, FrozenTrial]]) -> Iterator[tuple[str, list[_Row]]]:
+        """Give the rows of these trials, a table at a time and the trials first, for the others point at them."""
+        yield "TrialModel", [self._trial_row(trial_id, number, trial) for trial_id, number, trial in placed]
+        yield "TrialValueModel", [row for i, _, trial in placed for row in self._value_rows(i, trial)]
+        yield "TrialParamModel", [row for i, _, trial in placed for row in self._param_rows(i, trial)]
+        yield (
+            "TrialUserAttributeModel",
+            [row for i, _, trial in placed for row in _attribute_rows(i, trial.user_attrs)],
+        )
+        # Constraints are among these.
+        yield (
+            "TrialSystemAttributeModel",
+            [row for i, _, trial in placed for row in _attribute_rows(i, trial.system_attrs)],
+        )
+
+    def _trial_row(self, trial_id: int, number: int, trial: FrozenTrial) -> _Row:
+        if not trial.state.is_finished() or trial.intermediate_values:
+            raise AkqStudyError(
+                "internal: only finished trials without intermediate values are written in bulk."
+            )
+        return {
+            "trial_id": trial_id,
+            "number": number,
+            "study_id": self._study_id,
+            "state": trial.state,
+            "datetime_start": _utc(trial.datetime_start),
+            "datetime_complete": _utc(trial.datetime_complete),
+        }
+
+    def _value_rows(self, trial_id: int, trial: FrozenTrial) -> Iterator[_Row]:
+        values = trial.values
+        if values is None:
+            return
+        if len(values) != self._n_objectives:
+            raise AkqStudyError(
+                f"internal: a trial has {len(values)} values, the study {self._n_objectives} objectives."
+            )
+        for objective, value in enumerate(values):
+            stored, kind = self._models.TrialValueModel.value_to_stored_repr(value)
+            yield {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}
+
+    def _param_rows(self, trial_id: int, trial: FrozenTrial) -> Iterator[_Row]:
+        distributions = trial.distributions
+        for name, value in trial.params.items():
+            distribution = distributions[name]
+            held, written = self._held[name]
+            if held is not distribution:
+                written = distribution_to_json(distribution)
+            yield {
+                "trial_id": trial_id,
+                "param_name": name,
+                "param_value": distribution.to_internal_repr(value),
+                "distribution_json": written,
+            }
+
+
+def _own_engine(backend: RDBStorage) -> Engine:
+    """Return an engine of ours for the same database, so that no setting of it reaches Optuna's connections."""
+    url = backend.engine.url
+    arguments: dict[str, Any] = {}
+    if url.get_backend_name() == "sqlite":
+        # Transactions begin where this file says so, and with the lock that writing needs.
+        arguments["isolation_level"] = None
+        if "timeout" not in url.query:
+            arguments["timeout"] = _LOCK_WAIT_S
+    return create_engine(url, poolclass=NullPool, connect_args=arguments)
+
+
+def _new_ids(connection: Connection, trials: Table, n: int) -> list[int]:
+    """Return ids for new trials, growing, as the database itself would have given them."""
+    if connection.dialect.name == "sqlite":
+        top = connection.execute(select(func.max(trials.c.trial_id))).scalar() or 0
+        return list(range(top + 1, top + 1 + n))
+    query = text("SELECT nextval(pg_get_serial_sequence('trials', 'trial_id')) FROM generate_series(1, :n)")
+    return sorted(connection.execute(query, {"n": n}).scalars())
+
+
+def _attribute_rows(trial_id: int, attributes: dict[str, Any]) -> Iterator[_Row]:
+    for key, value in attributes.items():
+        # Nearly all are floats, which JSON writes as Python does.
+        plain = type(value) is float and math.isfinite(value)
+        written = repr(value) if plain else json.dumps(value)
+        yield {"trial_id": trial_id, "key": key, "value_json": written}
+
+
+def _utc(moment: dt.datetime | None) -> dt.datetime | None:
+    """Return a local time as Optuna stores it: in UTC, without saying so."""
+    return None if moment is None else moment.astimezone(dt.UTC).replace(tzinfo=None)
