@@ -59,30 +59,29 @@ class Written:
 
 
 class BulkWriter:
-    """Writes the trials of one study under one parent; one thread uses it."""
+    """Writes runs of one experiment; one thread uses it."""
 
-    def __init__(self, engine: Any, study_id: str, experiment_id: str, artifact_location: str) -> None:
+    def __init__(self, engine: Any, experiment_id: str, artifact_location: str) -> None:
         from mlflow.utils.uri import append_to_uri_path
 
         self._engine = engine
-        self._study_id = study_id
         self._experiment_id = int(experiment_id)
         self._artifact_uri = append_to_uri_path(artifact_location, _PLACEHOLDER, "artifacts")
         self._inserts = _Inserts(engine.dialect.name)
 
-    def write(self, trials: Sequence[tuple[int, RunValues]]) -> Written:
+    def write(self, parent_id: str, trials: Sequence[tuple[int, RunValues]]) -> Written:
         """Insert the runs of some trials by number; one that is there is left alone.
 
         Raises UnknownSchemaError before anything is written to tables that have changed.
         """
         left = Written()
         for first in range(0, len(trials), RUNS_PER_TRANSACTION):
-            self._write_block(trials[first : first + RUNS_PER_TRANSACTION], left)
+            self._write_block(parent_id, trials[first : first + RUNS_PER_TRANSACTION], left)
         return left
 
-    def present(self, numbers: Iterable[int]) -> dict[int, str]:
+    def present(self, parent_id: str, numbers: Iterable[int]) -> dict[int, str]:
         """Return the ids of the runs of some trials that are in the store and not deleted."""
-        by_id = {run_id(self._study_id, number): number for number in numbers}
+        by_id = {run_id(parent_id, number): number for number in numbers}
         with self._engine.begin() as connection:
             states = self._states(connection, list(by_id))
         return {by_id[found]: found for found, (_, stage) in states.items() if stage == "active"}
@@ -91,20 +90,20 @@ class BulkWriter:
         """Let go of the database. Safe to call twice."""
         self._engine.dispose()
 
-    def _write_block(self, trials: Sequence[tuple[int, RunValues]], left: Written) -> None:
+    def _write_block(self, parent_id: str, trials: Sequence[tuple[int, RunValues]], left: Written) -> None:
         try:
-            self._insert(trials, left)
+            self._insert(parent_id, trials, left)
         except _refusals():
             # One odd value has undone the block: find it.
             if len(trials) == 1:
                 left.refused.add(trials[0][0])
                 return
             half = len(trials) // 2
-            self._write_block(trials[:half], left)
-            self._write_block(trials[half:], left)
+            self._write_block(parent_id, trials[:half], left)
+            self._write_block(parent_id, trials[half:], left)
 
-    def _insert(self, trials: Sequence[tuple[int, RunValues]], left: Written) -> None:
-        ids = [run_id(self._study_id, number) for number, _ in trials]
+    def _insert(self, parent_id: str, trials: Sequence[tuple[int, RunValues]], left: Written) -> None:
+        ids = [run_id(parent_id, number) for number, _ in trials]
         with self._engine.begin() as connection:
             self._check(connection)
             states = self._states(connection, ids)
@@ -181,11 +180,14 @@ class BulkWriter:
         return rows
 
 
-def run_id(study_id: str, number: int) -> str:
-    """Return the id of a trial's run: the same in every session, in number order within a study."""
-    study = hashlib.sha256(study_id.encode()).hexdigest()
-    check = hashlib.sha256(f"{study_id}/{number}".encode()).hexdigest()
-    return f"{study[:8]}{number:08x}{check[:16]}"
+def run_id(parent_id: str, number: int) -> str:
+    """Return the id of a trial's run: the same in every session, and in number order within a sweep.
+
+    It derives from the parent rather than from the study, so that a sweep whose runs were deleted, or that
+    moves to another experiment, can be recorded again.
+    """
+    digest = hashlib.sha256(f"{parent_id}/{number}".encode()).hexdigest()
+    return f"{parent_id[:8]}{number:08x}{digest[:16]}"
 
 
 def is_possible(uri: str) -> bool:
@@ -196,9 +198,7 @@ def is_possible(uri: str) -> bool:
     return os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() not in {"1", "true"}
 
 
-def open_writer(
-    uri: str, study_id: str, experiment_id: str, artifact_location: str | None
-) -> BulkWriter | None:
+def open_writer(uri: str, experiment_id: str, artifact_location: str | None) -> BulkWriter | None:
     """Connect to a store; None where it has to be written through the client."""
     if not is_possible(uri) or not artifact_location or not experiment_id.isdigit():
         return None
@@ -208,7 +208,7 @@ def open_writer(
     if not known:
         engine.dispose()
         return None
-    return BulkWriter(engine, study_id, experiment_id, artifact_location)
+    return BulkWriter(engine, experiment_id, artifact_location)
 
 
 class _Inserts:

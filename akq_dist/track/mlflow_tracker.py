@@ -104,7 +104,7 @@ class MlflowTracker:
             found = self._find_parent(info)
             self._info = info
             self._must_look = found is not None
-            self._choose_writer(info, found)
+            self._choose_writer(found)
             self._parent_id = self._make_parent(info) if found is None else found.info.run_id
             self._describe_parent(info, found)
         return TrackerLinks(self._uri, self._experiment_id, self._parent_id)
@@ -236,7 +236,7 @@ class MlflowTracker:
     def _writer(self) -> str:
         return _PUBLIC if self._bulk is None else _BULK
 
-    def _choose_writer(self, info: SweepInfo, found: Any) -> None:
+    def _choose_writer(self, found: Any) -> None:
         """Use bulk for a study that began with it, or begins now, where the store has a known layout.
 
         The client finds runs written in bulk by their tags, so a study can change to it, but never back: the
@@ -246,7 +246,7 @@ class MlflowTracker:
         began_in_bulk = found is None or found.data.tags.get(_WRITER_TAG) == _BULK
         if self._options.bulk and began_in_bulk:
             location = self._client.get_experiment(self._experiment_id).artifact_location
-            self._bulk = bulk.open_writer(self._uri, info.study_id, self._experiment_id, location)
+            self._bulk = bulk.open_writer(self._uri, self._experiment_id, location)
 
     def _record_in_bulk(
         self, writer: bulk.BulkWriter, trials: Sequence[TrialRecord], info: SweepInfo
@@ -255,7 +255,8 @@ class MlflowTracker:
         with self._requests():
             try:
                 written = writer.write(
-                    [(trial.number, trial_values(trial, info, self._parent_id)) for trial in trials]
+                    self._parent_id,
+                    [(trial.number, trial_values(trial, info, self._parent_id)) for trial in trials],
                 )
             except bulk.UnknownSchemaError as error:
                 log.warning("%s; the client writes the trials from here on", error)
@@ -278,7 +279,7 @@ class MlflowTracker:
 
     def _run_ids(self, numbers: Sequence[int]) -> dict[int, str]:
         """Find the ids of the runs of trials by number."""
-        found = {} if self._bulk is None else self._bulk.present(numbers)
+        found = {} if self._bulk is None else self._bulk.present(self._parent_id, numbers)
         others = [number for number in numbers if number not in found]
         if others:
             found |= {number: str(run.info.run_id) for number, run in self._children(others).items()}
