@@ -17,7 +17,7 @@ from akq_dist.errors import TrackerError
 from akq_dist.track.policy import is_http
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from akq_dist.track.run_values import RunValues
 
@@ -29,17 +29,38 @@ _BUSY_TIMEOUT_S = 20
 _CACHE_KIB = 32_768
 """Every index grows at one place a key; these pages stay in memory."""
 _PLACEHOLDER = "0123456789abcdef" * 2
+_RUN_COLUMNS = {
+    "run_uuid": "text",
+    "name": "text",
+    "source_type": "text",
+    "source_name": "text",
+    "entry_point_name": "text",
+    "user_id": "text",
+    "status": "text",
+    "start_time": "bigint",
+    "end_time": "bigint",
+    "deleted_time": "bigint",
+    "source_version": "text",
+    "lifecycle_stage": "text",
+    "artifact_uri": "text",
+    "experiment_id": "integer",
+}
+_TEXT_COLUMNS = {"key": "text", "value": "text", "run_uuid": "text"}
+_METRIC_COLUMNS = {
+    "key": "text",
+    "value": "double precision",
+    "timestamp": "bigint",
+    "step": "bigint",
+    "is_nan": "boolean",
+    "run_uuid": "text",
+}
 _COLUMNS = {
-    "runs": (
-        "run_uuid", "name", "source_type", "source_name", "entry_point_name", "user_id", "status",
-        "start_time", "end_time", "deleted_time", "source_version", "lifecycle_stage", "artifact_uri",
-        "experiment_id",
-    ),
-    "tags": ("key", "value", "run_uuid"),
-    "params": ("key", "value", "run_uuid"),
-    "metrics": ("key", "value", "timestamp", "step", "is_nan", "run_uuid"),
-    "latest_metrics": ("key", "value", "timestamp", "step", "is_nan", "run_uuid"),
-}  # fmt: skip
+    "runs": _RUN_COLUMNS,
+    "tags": _TEXT_COLUMNS,
+    "params": _TEXT_COLUMNS,
+    "metrics": _METRIC_COLUMNS,
+    "latest_metrics": _METRIC_COLUMNS,
+}
 """Runs come first: all others refer to them."""
 
 
@@ -212,32 +233,32 @@ def open_writer(uri: str, experiment_id: str, artifact_location: str | None) -> 
 
 
 class _Inserts:
-    """Inserts of many rows into the tables, compiled once; a row that is there already stays as it is."""
+    """Inserts of many rows in one call; a row that is there already stays as it is."""
 
     def __init__(self, dialect_name: str) -> None:
-        from sqlalchemy import column, table
-        from sqlalchemy.dialects import postgresql, sqlite
-
-        self._plain = dialect_name == "sqlite"
-        dialect = sqlite if self._plain else postgresql
-        self._statements: dict[str, Any] = {
-            name: dialect.insert(table(name, *map(column, columns))).on_conflict_do_nothing()
-            for name, columns in _COLUMNS.items()
-        }
-        self._texts = {
-            name: f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
-            "ON CONFLICT DO NOTHING"
+        self._by_row = dialect_name == "sqlite"
+        self._statements = {
+            name: f"INSERT INTO {name} ({', '.join(columns)}) {self._source(columns)} ON CONFLICT DO NOTHING"
             for name, columns in _COLUMNS.items()
         }
 
     def run(self, connection: Any, table: str, rows: list[tuple[Any, ...]]) -> None:
         """Insert rows whose values stand in the order of the columns."""
-        if self._plain:
+        from sqlalchemy import text
+
+        if self._by_row:
             # The driver takes them as they are, which is twice as fast as binding them by name.
-            connection.exec_driver_sql(self._texts[table], rows)
+            connection.exec_driver_sql(self._statements[table], rows)
             return
-        columns = _COLUMNS[table]
-        connection.execute(self._statements[table], [dict(zip(columns, row, strict=True)) for row in rows])
+        columns = zip(_COLUMNS[table], zip(*rows, strict=True), strict=True)
+        connection.execute(text(self._statements[table]), {name: list(column) for name, column in columns})
+
+    def _source(self, columns: Mapping[str, str]) -> str:
+        if self._by_row:
+            return f"VALUES ({', '.join('?' * len(columns))})"
+        # One array a column: drivers of PostgreSQL send rows one by one otherwise.
+        arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
+        return f"SELECT * FROM unnest({arrays})"
 
 
 def _connect(uri: str) -> Any:
