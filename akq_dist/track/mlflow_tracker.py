@@ -45,6 +45,7 @@ _ENDED = {"FINISHED", "FAILED", "KILLED"}
 _SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 _MAX_PARAMS, _MAX_METRICS, _MAX_TAGS, _MAX_ENTITIES = 100, 1_000, 100, 1_000
 _MAX_DIGEST_CHARS = 36
+_SAMPLE_ROWS = 1_000
 _WRITER_TAG, _BULK, _PUBLIC = "akq.writer", "bulk", "public"
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Without it the UI takes runs for those of a language model."""
@@ -88,6 +89,9 @@ class MlflowTracker:
         self._n_seen = 0
         """Trials below this number may have a run."""
         self._n_unanalyzed = 0
+        """New runs since the tables were sampled."""
+        self._n_unrefined = 0
+        """New runs since every row was counted."""
         self._pool: ThreadPoolExecutor | None = None
         self._bulk: bulk.BulkWriter | None = None
         """None where the client writes the child runs."""
@@ -165,8 +169,9 @@ class MlflowTracker:
                 self._client.log_artifact(self._parent_id, str(path))
             self._log(self._parent_id, {}, finite, tags, _now_ms(), trials.num_rows)
             self._client.set_terminated(self._parent_id, _SWEEP_STATUS[status])
-        if self._n_unanalyzed:
+        if self._n_unrefined:
             self._refresh_statistics()
+            self._n_unrefined = 0
 
     def close(self) -> None:
         """Let go of the store; the parent keeps its state. Safe to call twice."""
@@ -394,11 +399,13 @@ class MlflowTracker:
 
     def _count_new(self, n_new: int) -> None:
         self._n_unanalyzed += n_new
+        self._n_unrefined += n_new
         if self._n_unanalyzed >= self._options.analyze_every:
-            self._refresh_statistics()
+            # A sample, because this comes again and again while the store grows.
+            self._refresh_statistics(rows_per_index=_SAMPLE_ROWS)
 
-    def _refresh_statistics(self) -> None:
-        store.refresh_statistics(self._uri)
+    def _refresh_statistics(self, rows_per_index: int = 0) -> None:
+        store.refresh_statistics(self._uri, rows_per_index=rows_per_index)
         self._n_unanalyzed = 0
 
     @contextmanager

@@ -506,7 +506,7 @@ class Stores:
             run = client.get_run(ident)
             histories = {
                 key: [(point.value, point.step, point.timestamp) for point in points]
-                for key in list(run.data.metrics)[:3]
+                for key in sorted(run.data.metrics)[:3]
                 if (points := client.get_metric_history(ident, key))
             }
             entity = json.dumps([run.to_dictionary(), histories], sort_keys=True, default=str)

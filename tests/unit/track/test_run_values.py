@@ -6,7 +6,7 @@ import hashlib
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akq_dist.track.run_values import (
@@ -110,6 +110,7 @@ def test_good_keys_stay(key: str) -> None:
     assert clean_key(key) == key
 
 
+@settings(deadline=None)  # the first example imports MLflow
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_keys_are_valid_and_stay_apart(first: str, second: str) -> None:
     from mlflow.utils.validation import path_not_unique, validate_param_and_metric_name
