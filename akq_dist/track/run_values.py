@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -118,6 +119,7 @@ def split_metrics(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[
     return finite, undefined
 
 
+@functools.lru_cache(4_096)
 def clean_key(key: str) -> str:
     """Return a key that every store accepts: a bad one is cleaned and gets a digest that keeps it unique."""
     cleaned = _BAD_KEY.sub("_", key)

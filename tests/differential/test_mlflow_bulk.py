@@ -320,7 +320,7 @@ def killed_trial(number: int) -> TrialRecord:
 
 
 @pytest.mark.parametrize("n_kills", [2, pytest.param(12, marks=pytest.mark.slow)])
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_a_killed_writer_loses_and_doubles_nothing(store: Store, n_kills: int) -> None:
     rng = random.Random(SEED + n_kills)
     path = Path(store.uri.removeprefix("sqlite:///"))
