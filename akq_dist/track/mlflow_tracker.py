@@ -1,4 +1,8 @@
-"""Tracker on MLflow's public client: one parent run for the sweep, one child run a trial."""
+"""Tracker on MLflow: one parent run for the sweep, one child run a trial.
+
+Everything goes through MLflow's public client, except child runs in a database whose layout is known: those are
+inserted in bulk. A study keeps the writer it began with, in the tag `akq.writer` of its parent.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from akq_dist.errors import TrackerError
 from akq_dist.record.protocols import SweepInfo, TrackerLinks
-from akq_dist.track import mlflow_env, store
+from akq_dist.track import bulk, mlflow_env, store
 from akq_dist.track.policy import is_http
 from akq_dist.track.run_values import (
     TRIALS_PER_BLOCK,
@@ -41,6 +45,8 @@ _ENDED = {"FINISHED", "FAILED", "KILLED"}
 _SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 _MAX_PARAMS, _MAX_METRICS, _MAX_TAGS, _MAX_ENTITIES = 100, 1_000, 100, 1_000
 _MAX_DIGEST_CHARS = 36
+_SAMPLE_ROWS = 1_000
+_WRITER_TAG, _BULK, _PUBLIC = "akq.writer", "bulk", "public"
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Without it the UI takes runs for those of a language model."""
 
@@ -55,6 +61,8 @@ class MlflowOptions:
     """Tables of a trial that are kept as artifacts."""
     analyze_every: int = 1_000
     """New runs after which a SQLite store counts its tables, without which its run list becomes slow."""
+    bulk: bool = True
+    """Insert child runs in bulk where the store allows it; otherwise every run goes through the client."""
 
 
 class MlflowTracker:
@@ -81,7 +89,12 @@ class MlflowTracker:
         self._n_seen = 0
         """Trials below this number may have a run."""
         self._n_unanalyzed = 0
+        """New runs since the tables were sampled."""
+        self._n_unrefined = 0
+        """New runs since every row was counted."""
         self._pool: ThreadPoolExecutor | None = None
+        self._bulk: bulk.BulkWriter | None = None
+        """None where the client writes the child runs."""
 
     def open(self, info: SweepInfo) -> TrackerLinks:
         """Find the parent of the sweep, also one that a dead driver left running, or make it."""
@@ -95,6 +108,7 @@ class MlflowTracker:
             found = self._find_parent(info)
             self._info = info
             self._must_look = found is not None
+            self._choose_writer(found)
             self._parent_id = self._make_parent(info) if found is None else found.info.run_id
             self._describe_parent(info, found)
         return TrackerLinks(self._uri, self._experiment_id, self._parent_id)
@@ -102,11 +116,13 @@ class MlflowTracker:
     def record(self, trials: Sequence[TrialRecord]) -> None:
         """Make and finish the runs of some trials; existing ones are left alone, half-made ones completed."""
         info = self._opened()
+        if self._bulk is not None:
+            trials = self._record_in_bulk(self._bulk, trials, info)
         for first in range(0, len(trials), TRIALS_PER_BLOCK):
             block = trials[first : first + TRIALS_PER_BLOCK]
             with self._requests():
                 numbers = [trial.number for trial in block]
-                must_look = self._must_look or min(numbers) < self._n_seen
+                must_look = self._must_look or self._bulk is not None or min(numbers) < self._n_seen
                 existing = self._children(numbers) if must_look else {}
                 self._n_seen = max(self._n_seen, max(numbers) + 1)
                 todo = [trial for trial in block if not _has_ended(existing.get(trial.number))]
@@ -116,9 +132,7 @@ class MlflowTracker:
                         for trial in todo
                     ]
                 )
-            self._n_unanalyzed += len(todo)
-            if self._n_unanalyzed >= self._options.analyze_every:
-                self._refresh_statistics()
+            self._count_new(len(todo))
 
     def progress(self, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of the parent at a step; values that are not finite are left out."""
@@ -133,9 +147,9 @@ class MlflowTracker:
         for first in range(0, len(details), TRIALS_PER_BLOCK):
             block = details[first : first + TRIALS_PER_BLOCK]
             with self._requests():
-                runs = self._children([detail.number for detail in block])
+                run_ids = self._run_ids([detail.number for detail in block])
                 for detail in block:
-                    self._keep_tables(detail, runs.get(detail.number))
+                    self._keep_tables(detail, run_ids.get(detail.number))
 
     def finish(
         self,
@@ -155,14 +169,16 @@ class MlflowTracker:
                 self._client.log_artifact(self._parent_id, str(path))
             self._log(self._parent_id, {}, finite, tags, _now_ms(), trials.num_rows)
             self._client.set_terminated(self._parent_id, _SWEEP_STATUS[status])
-        if self._n_unanalyzed:
+        if self._n_unrefined:
             self._refresh_statistics()
+            self._n_unrefined = 0
 
     def close(self) -> None:
         """Let go of the store; the parent keeps its state. Safe to call twice."""
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
+        self._close_bulk()
         self._client = None
 
     # The experiment and the parent
@@ -197,7 +213,8 @@ class MlflowTracker:
         return runs[0] if runs else None
 
     def _make_parent(self, info: SweepInfo) -> str:
-        tags = {"akq.kind": "sweep", "akq.study_id": info.study_id}
+        # The writer is part of the first request: no run of the sweep is ever without it.
+        tags = {"akq.kind": "sweep", "akq.study_id": info.study_id, _WRITER_TAG: self._writer}
         run = self._client.create_run(
             self._experiment_id, tags=tags, run_name=info.study, start_time=_now_ms()
         )
@@ -206,6 +223,7 @@ class MlflowTracker:
     def _describe_parent(self, info: SweepInfo, found: Any) -> None:
         """Write whatever of the description is not there yet; parameters cannot be written twice."""
         texts = _sweep_texts(info)
+        texts.tags[_WRITER_TAG] = self._writer
         known = {} if found is None else found.data.params
         params = {key: value for key, value in texts.params.items() if key not in known}
         self._log(self._parent_id, params, {}, texts.tags, 0, 0)
@@ -217,7 +235,60 @@ class MlflowTracker:
         if found is not None and found.info.status != "RUNNING":
             self._client.update_run(self._parent_id, status="RUNNING")
 
+    # Who writes the trials
+
+    @property
+    def _writer(self) -> str:
+        return _PUBLIC if self._bulk is None else _BULK
+
+    def _choose_writer(self, found: Any) -> None:
+        """Use bulk for a study that began with it, or begins now, where the store has a known layout.
+
+        The client finds runs written in bulk by their tags, so a study can change to it, but never back: the
+        ids of its runs are its own.
+        """
+        self._close_bulk()
+        began_in_bulk = found is None or found.data.tags.get(_WRITER_TAG) == _BULK
+        if self._options.bulk and began_in_bulk:
+            location = self._client.get_experiment(self._experiment_id).artifact_location
+            self._bulk = bulk.open_writer(self._uri, self._experiment_id, location)
+
+    def _record_in_bulk(
+        self, writer: bulk.BulkWriter, trials: Sequence[TrialRecord], info: SweepInfo
+    ) -> Sequence[TrialRecord]:
+        """Insert trials, complete those that have files, and return those that the client has to write."""
+        with self._requests():
+            try:
+                written = writer.write(
+                    self._parent_id,
+                    [(trial.number, trial_values(trial, info, self._parent_id)) for trial in trials],
+                )
+            except bulk.UnknownSchemaError as error:
+                log.warning("%s; the client writes the trials from here on", error)
+                self._client.set_tag(self._parent_id, _WRITER_TAG, _PUBLIC)
+                self._close_bulk()
+                self._must_look = True
+                return trials
+            for run_id, values in written.unfinished:
+                self._keep_texts(run_id, values.files)
+                self._client.set_terminated(run_id, values.status, end_time=values.end_ms)
+        self._count_new(written.n_new)
+        return [trial for trial in trials if trial.number in written.refused]
+
+    def _close_bulk(self) -> None:
+        if self._bulk is not None:
+            self._bulk.close()
+            self._bulk = None
+
     # Trials
+
+    def _run_ids(self, numbers: Sequence[int]) -> dict[int, str]:
+        """Find the ids of the runs of trials by number."""
+        found = {} if self._bulk is None else self._bulk.present(self._parent_id, numbers)
+        others = [number for number in numbers if number not in found]
+        if others:
+            found |= {number: str(run.info.run_id) for number, run in self._children(others).items()}
+        return found
 
     def _children(self, numbers: Sequence[int]) -> dict[int, Any]:
         """Find runs of trials by number; a double one, which no writer of ours makes, is deleted."""
@@ -308,16 +379,16 @@ class MlflowTracker:
                 path.write_text(text, encoding="utf-8")
             self._client.log_artifacts(run_id, folder)
 
-    def _keep_tables(self, detail: TrialDetail, run: Any) -> None:
+    def _keep_tables(self, detail: TrialDetail, run_id: str | None) -> None:
         names = [name for name in self._options.tables if name in detail.tables]
         with tempfile.TemporaryDirectory(prefix="akq-") as folder:
             for name in names:
                 _write_parquet(detail.tables[name], Path(folder) / f"{name}.parquet")
-            if run is None:
+            if run_id is None:
                 self._client.log_artifacts(self._parent_id, folder, f"trials/{trial_name(detail.number)}")
             else:
-                self._client.log_artifacts(run.info.run_id, folder)
-                self._client.set_tag(run.info.run_id, "akq.artifacts", ",".join(names))
+                self._client.log_artifacts(run_id, folder)
+                self._client.set_tag(run_id, "akq.artifacts", ",".join(names))
 
     # The store
 
@@ -326,8 +397,15 @@ class MlflowTracker:
             raise TrackerError("internal: the tracker is used before it has been opened")
         return self._info
 
-    def _refresh_statistics(self) -> None:
-        store.refresh_statistics(self._uri)
+    def _count_new(self, n_new: int) -> None:
+        self._n_unanalyzed += n_new
+        self._n_unrefined += n_new
+        if self._n_unanalyzed >= self._options.analyze_every:
+            # A sample, because this comes again and again while the store grows.
+            self._refresh_statistics(rows_per_index=_SAMPLE_ROWS)
+
+    def _refresh_statistics(self, rows_per_index: int = 0) -> None:
+        store.refresh_statistics(self._uri, rows_per_index=rows_per_index)
         self._n_unanalyzed = 0
 
     @contextmanager

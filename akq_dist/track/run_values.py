@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -118,6 +119,7 @@ def split_metrics(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[
     return finite, undefined
 
 
+@functools.lru_cache(4_096)
 def clean_key(key: str) -> str:
     """Return a key that every store accepts: a bad one is cleaned and gets a digest that keeps it unique."""
     cleaned = _BAD_KEY.sub("_", key)
@@ -125,7 +127,7 @@ def clean_key(key: str) -> str:
         cleaned = cleaned.replace("/", "_").replace(".", "_")
     if cleaned == key and 0 < len(cleaned) <= MAX_KEY_CHARS:
         return key
-    digest = hashlib.sha256(key.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(_storable(key).encode()).hexdigest()[:8]
     return f"{cleaned[: MAX_KEY_CHARS - 9]}-{digest}"
 
 
@@ -147,12 +149,18 @@ class TextValues:
         self.tags[key] = self._fit(key, value, MAX_TAG_CHARS, "tags")
 
     def _fit(self, key: str, text: str, limit: int, folder: str) -> str:
+        text = _storable(text)
         if len(text) <= limit:
             return text
         file = f"{folder}/{re.sub(r'[^A-Za-z0-9_.-]', '_', key)[:100].lstrip('.')}.txt"
         self.files[file] = text
         digest = hashlib.sha256(text.encode()).hexdigest()
         return f"{text[:200]}... [{len(text)} characters in {file}, sha256 {digest}]"
+
+
+def _storable(text: str) -> str:
+    """Write what no database stores, half characters and NUL, as escapes."""
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _objective_metrics(record: TrialRecord, info: SweepInfo) -> dict[str, float]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from akq_dist.errors import TrackerError
-from akq_dist.track import MlflowTracker
+from akq_dist.track import MlflowOptions, MlflowTracker
 from akq_dist.track.run_values import trial_name
 
 from .tracked import SPEC, all_trials, details, sweep_info, trial
@@ -155,7 +155,8 @@ def test_death_at_any_request_leaves_no_double_and_no_orphan(
     from mlflow.exceptions import MlflowException
 
     records = [trial(number) for number in range(4)]
-    tracker = make_tracker()
+    by_client = MlflowOptions(bulk=False)
+    tracker = make_tracker(options=by_client)
     links = tracker.open(sweep_info())
     count = 0
 
@@ -178,7 +179,7 @@ def test_death_at_any_request_leaves_no_double_and_no_orphan(
             patch.setattr(MlflowClient, name, failing(name))
         with pytest.raises(TrackerError, match="the connection was cut"):
             tracker.record(records)
-    resumed = make_tracker() if nth % 2 else tracker
+    resumed = make_tracker(options=by_client) if nth % 2 else tracker
     if resumed is not tracker:
         assert resumed.open(sweep_info()) == links, "the parent of the dead driver is found"
     resumed.record(records)

@@ -6,7 +6,7 @@ import hashlib
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akq_dist.track.run_values import (
@@ -110,6 +110,7 @@ def test_good_keys_stay(key: str) -> None:
     assert clean_key(key) == key
 
 
+@settings(deadline=None)  # the first example imports MLflow
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_keys_are_valid_and_stay_apart(first: str, second: str) -> None:
     from mlflow.utils.validation import path_not_unique, validate_param_and_metric_name
@@ -126,3 +127,12 @@ def test_keys_are_valid_and_stay_apart(first: str, second: str) -> None:
 def test_split_and_names() -> None:
     assert split_metrics({"a": 1, "b": math.nan}) == ({"a": 1.0}, {"b": "nan"})
     assert trial_name(1_234_567) == "trial-1234567"
+
+
+def test_characters_that_no_database_stores_are_escaped() -> None:
+    record = trial(0, params={"text": "a\0b\ud800c", "k\ud800": 1}, state="fail", values=(), reason="\udfff")
+    values = trial_values(record, sweep_info(), "parent")
+    assert values.params["text"] == "a\\x00b\\ud800c"
+    assert values.tags["akq.reason"] == "\\udfff"
+    for text in (*values.params, *values.params.values(), *values.tags.values()):
+        assert "\0" not in text.encode("utf-8").decode("utf-8")

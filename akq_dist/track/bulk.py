@@ -1,0 +1,295 @@
+"""Child runs in bulk: many whole runs in one transaction, where the store is a database of a known layout.
+
+MLflow has no public way to write many runs at once; its client needs tens of milliseconds a run. This writer
+inserts the rows that `create_run`, `log_batch` and `set_terminated` leave behind. The tables are private to
+MLflow, so it serves only schema revisions that it has been compared with; every other store gets the client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from akq_dist.errors import TrackerError
+from akq_dist.track.policy import is_http
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from akq_dist.track.run_values import RunValues
+
+SCHEMA_REVISIONS = {"dc11669786a5": "MLflow 3.17.2"}
+"""Alembic revisions whose tables this writer knows; add one only after the differential tests pass on it."""
+RUNS_PER_TRANSACTION = 500
+_DIALECTS = ("sqlite", "postgresql")
+_BUSY_TIMEOUT_S = 20
+_CACHE_KIB = 32_768
+"""Every index grows at one place a key; these pages stay in memory."""
+_PLACEHOLDER = "0123456789abcdef" * 2
+_RUN_COLUMNS = {
+    "run_uuid": "text",
+    "name": "text",
+    "source_type": "text",
+    "source_name": "text",
+    "entry_point_name": "text",
+    "user_id": "text",
+    "status": "text",
+    "start_time": "bigint",
+    "end_time": "bigint",
+    "deleted_time": "bigint",
+    "source_version": "text",
+    "lifecycle_stage": "text",
+    "artifact_uri": "text",
+    "experiment_id": "integer",
+}
+_TEXT_COLUMNS = {"key": "text", "value": "text", "run_uuid": "text"}
+_METRIC_COLUMNS = {
+    "key": "text",
+    "value": "double precision",
+    "timestamp": "bigint",
+    "step": "bigint",
+    "is_nan": "boolean",
+    "run_uuid": "text",
+}
+_COLUMNS = {
+    "runs": _RUN_COLUMNS,
+    "tags": _TEXT_COLUMNS,
+    "params": _TEXT_COLUMNS,
+    "metrics": _METRIC_COLUMNS,
+    "latest_metrics": _METRIC_COLUMNS,
+}
+"""Runs come first: all others refer to them."""
+
+
+class UnknownSchemaError(TrackerError):
+    """The tables have been changed since the writer was made."""
+
+
+@dataclass
+class Written:
+    """What a call leaves to be done through the client."""
+
+    unfinished: list[tuple[str, RunValues]] = field(default_factory=list)
+    """Runs that still run, because texts belong to them that only the client can store."""
+    refused: set[int] = field(default_factory=set)
+    """Trials whose values the database does not take; none of them is in it."""
+    n_new: int = 0
+
+
+class BulkWriter:
+    """Writes runs of one experiment; one thread uses it."""
+
+    def __init__(self, engine: Any, experiment_id: str, artifact_location: str) -> None:
+        from mlflow.utils.uri import append_to_uri_path
+
+        self._engine = engine
+        self._experiment_id = int(experiment_id)
+        self._artifact_uri = append_to_uri_path(artifact_location, _PLACEHOLDER, "artifacts")
+        self._inserts = _Inserts(engine.dialect.name)
+
+    def write(self, parent_id: str, trials: Sequence[tuple[int, RunValues]]) -> Written:
+        """Insert the runs of some trials by number; one that is there is left alone.
+
+        Raises UnknownSchemaError before anything is written to tables that have changed.
+        """
+        left = Written()
+        for first in range(0, len(trials), RUNS_PER_TRANSACTION):
+            self._write_block(parent_id, trials[first : first + RUNS_PER_TRANSACTION], left)
+        return left
+
+    def present(self, parent_id: str, numbers: Iterable[int]) -> dict[int, str]:
+        """Return the ids of the runs of some trials that are in the store and not deleted."""
+        by_id = {run_id(parent_id, number): number for number in numbers}
+        with self._engine.begin() as connection:
+            states = self._states(connection, list(by_id))
+        return {by_id[found]: found for found, (_, stage) in states.items() if stage == "active"}
+
+    def close(self) -> None:
+        """Let go of the database. Safe to call twice."""
+        self._engine.dispose()
+
+    def _write_block(self, parent_id: str, trials: Sequence[tuple[int, RunValues]], left: Written) -> None:
+        try:
+            self._insert(parent_id, trials, left)
+        except _refusals():
+            # One odd value has undone the block: find it.
+            if len(trials) == 1:
+                left.refused.add(trials[0][0])
+                return
+            half = len(trials) // 2
+            self._write_block(parent_id, trials[:half], left)
+            self._write_block(parent_id, trials[half:], left)
+
+    def _insert(self, parent_id: str, trials: Sequence[tuple[int, RunValues]], left: Written) -> None:
+        ids = [run_id(parent_id, number) for number, _ in trials]
+        with self._engine.begin() as connection:
+            self._check(connection)
+            states = self._states(connection, ids)
+            new = {
+                ident: values for ident, (_, values) in zip(ids, trials, strict=True) if ident not in states
+            }
+            for table, rows in self._rows(new).items():
+                if rows:
+                    self._inserts.run(connection, table, rows)
+        left.n_new += len(new)
+        left.unfinished += [
+            (ident, values)
+            for ident, (_, values) in zip(ids, trials, strict=True)
+            if (ident in new and values.files) or states.get(ident) == ("RUNNING", "active")
+        ]
+
+    def _check(self, connection: Any) -> None:
+        """Look at what may have changed since the last transaction, in the one that is to write."""
+        from sqlalchemy import text
+
+        revision = _revision(connection)
+        if revision not in SCHEMA_REVISIONS:
+            raise UnknownSchemaError(f"the tables of the MLflow store are now of revision {revision}")
+        stage = connection.execute(
+            text("SELECT lifecycle_stage FROM experiments WHERE experiment_id = :id"),
+            {"id": self._experiment_id},
+        ).scalar()
+        if stage != "active":
+            raise TrackerError(
+                f"the MLflow experiment {self._experiment_id} has been deleted; restore it with "
+                f"`mlflow experiments restore -x {self._experiment_id}` or rename track.experiment"
+            )
+
+    def _states(self, connection: Any, ids: list[str]) -> dict[str, tuple[str, str]]:
+        from sqlalchemy import bindparam, text
+
+        query = text("SELECT run_uuid, status, lifecycle_stage FROM runs WHERE run_uuid IN :ids").bindparams(
+            bindparam("ids", expanding=True)
+        )
+        return {row[0]: (row[1], row[2]) for row in connection.execute(query, {"ids": ids})}
+
+    def _rows(self, runs: dict[str, RunValues]) -> dict[str, list[tuple[Any, ...]]]:
+        """Return the rows by table, as the client would have left them."""
+        now_ms = time.time_ns() // 1_000_000
+        rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
+        for ident, values in runs.items():
+            running = bool(values.files)
+            rows["runs"].append(
+                (
+                    ident,
+                    values.name,
+                    "UNKNOWN",
+                    "",
+                    "",
+                    values.tags.get("mlflow.user", "unknown"),
+                    "RUNNING" if running else values.status,
+                    # The client takes no time for a time that is not known.
+                    values.start_ms or now_ms,
+                    None if running else values.end_ms or now_ms,
+                    None,
+                    "",
+                    "active",
+                    self._artifact_uri.replace(_PLACEHOLDER, ident),
+                    self._experiment_id,
+                )
+            )
+            rows["tags"] += [(key, value, ident) for key, value in values.tags.items()]
+            rows["tags"].append(("mlflow.runName", values.name, ident))
+            rows["params"] += [(key, value, ident) for key, value in values.params.items()]
+            rows["metrics"] += [
+                (key, value, values.end_ms, 0, False, ident) for key, value in values.metrics.items()
+            ]
+        rows["latest_metrics"] = rows["metrics"]
+        return rows
+
+
+def run_id(parent_id: str, number: int) -> str:
+    """Return the id of a trial's run: the same in every session, and in number order within a sweep.
+
+    It derives from the parent rather than from the study, so that a sweep whose runs were deleted, or that
+    moves to another experiment, can be recorded again.
+    """
+    digest = hashlib.sha256(f"{parent_id}/{number}".encode()).hexdigest()
+    return f"{parent_id[:8]}{number:08x}{digest[:16]}"
+
+
+def is_possible(uri: str) -> bool:
+    """Tell whether a tracking URI can be written in bulk at all, before anything is connected."""
+    if is_http(uri) or uri.partition(":")[0].partition("+")[0].lower() not in _DIALECTS:
+        return False
+    # Experiments in workspaces belong to a store with rules of its own.
+    return os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() not in {"1", "true"}
+
+
+def open_writer(uri: str, experiment_id: str, artifact_location: str | None) -> BulkWriter | None:
+    """Connect to a store; None where it has to be written through the client."""
+    if not is_possible(uri) or not artifact_location or not experiment_id.isdigit():
+        return None
+    engine = _connect(uri)
+    with engine.begin() as connection:
+        known = _revision(connection) in SCHEMA_REVISIONS
+    if not known:
+        engine.dispose()
+        return None
+    return BulkWriter(engine, experiment_id, artifact_location)
+
+
+class _Inserts:
+    """Inserts of many rows in one call; a row that is there already stays as it is."""
+
+    def __init__(self, dialect_name: str) -> None:
+        self._by_row = dialect_name == "sqlite"
+        self._statements = {
+            name: f"INSERT INTO {name} ({', '.join(columns)}) {self._source(columns)} ON CONFLICT DO NOTHING"
+            for name, columns in _COLUMNS.items()
+        }
+
+    def run(self, connection: Any, table: str, rows: list[tuple[Any, ...]]) -> None:
+        """Insert rows whose values stand in the order of the columns."""
+        from sqlalchemy import text
+
+        if self._by_row:
+            # The driver takes them as they are, which is twice as fast as binding them by name.
+            connection.exec_driver_sql(self._statements[table], rows)
+            return
+        columns = zip(_COLUMNS[table], zip(*rows, strict=True), strict=True)
+        connection.execute(text(self._statements[table]), {name: list(column) for name, column in columns})
+
+    def _source(self, columns: Mapping[str, str]) -> str:
+        if self._by_row:
+            return f"VALUES ({', '.join('?' * len(columns))})"
+        # One array a column: drivers of PostgreSQL send rows one by one otherwise.
+        arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
+        return f"SELECT * FROM unnest({arrays})"
+
+
+def _connect(uri: str) -> Any:
+    from sqlalchemy import create_engine, event
+
+    if not uri.startswith("sqlite"):
+        return create_engine(uri, pool_pre_ping=True, pool_size=1, hide_parameters=True)
+    engine = create_engine(uri, connect_args={"timeout": _BUSY_TIMEOUT_S}, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _: Any) -> None:
+        # Transactions begin where SQLAlchemy says so, not at the first insert.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Any) -> None:
+        # What is looked up at the start of a transaction is still so when it writes.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _revision(connection: Any) -> str:
+    from sqlalchemy import text
+
+    return ",".join(sorted(connection.execute(text("SELECT version_num FROM alembic_version")).scalars()))
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return the exceptions that name a value rather than a store that is away."""
+    from sqlalchemy.exc import DataError, IntegrityError
+
+    return (DataError, IntegrityError, ValueError, OverflowError)
