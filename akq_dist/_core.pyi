@@ -150,6 +150,8 @@ class RunResult:
         """`symbol, ts, date, equity, cash, exposure`, one row a step and account."""
     def orders(self) -> ArrowTable:
         """`symbol, id, submitted, side, kind, price, qty, tag, status, reason`."""
+    def rejects(self) -> ArrowTable:
+        """`symbol, reason, n`: orders refused by account (empty symbol for a shared one) and reason."""
     def fills(self) -> ArrowTable:
         """`symbol, order, ts, row, side, qty, price, fees, slippage_cost, tag`; `row` counts the asset's own bars."""
     def trades(self) -> ArrowTable:
@@ -232,8 +234,22 @@ class StrategyContext:
         oco: int | None = None,
         tag: str = "",
         protection: dict[str, Any] | None = None,
+        trail: dict[str, Any] | None = None,
+        on_close: bool = False,
+        tif: Literal["gtc", "day", "ioc", "fok"] | None = None,
+        good_till: int | None = None,
+        parent: int | None = None,
     ) -> int:
-        """Ask for an order; `side` is +1 or -1. Returns its number; a refusal comes back through `on_order`."""
+        """Ask for an order; `side` is +1 or -1. Returns its number; a refusal comes back through `on_order`.
+
+        `limit` and `stop` together make a stop-limit order; `trail` (`pct` or `abs`, `on`) a trailing stop from this
+        close; `on_close` a fill at the close of the next trading date. `good_till` is the last trading date, in days
+        since 1970-01-01. An order with a `parent` is handed in when that order ends with a fill.
+        """
+    def amend(
+        self, order: int, limit: float | None = None, stop: float | None = None, qty: float | None = None
+    ) -> None:
+        """Change a working order from the next bar on; a refusal comes back through `on_order` and changes nothing."""
     def cancel(self, order: int) -> None: ...
     def target(
         self, asset: int, value: float, kind: Literal["qty", "value", "pct"], tag: str = "rebalance"

@@ -12,6 +12,7 @@ from akq_dist.strategy.bars import Bars
 from akq_dist.strategy.updates import OrderUpdate, TradeUpdate, order_update, trade_update
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Mapping
     from typing import Unpack
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from akq_dist._core import Bar, StrategyContext
     from akq_dist.strategy.columns import PanelColumns
 
+_EPOCH = 719_163
+"""Ordinal of 1970-01-01."""
+
 Hooks = tuple["Callable[..., None] | None", ...]
 Distance = dict[str, Any]
 
@@ -29,9 +33,12 @@ class OrderOptions(TypedDict, total=False):
     """What an order may say beside its quantity and symbol.
 
     Its size is one of `qty` (units), `value` (money) or `pct_equity` (share of equity); with `size_at="fill"`
-    the last is a budget that the fill has to fit. Without `limit` or `stop` it is a market order.
-    `valid_bars` ends a resting order after that many bars, `day` with its trading date; orders with the same
-    `oco` number cancel each other.
+    the last is a budget that the fill has to fit. Without `limit` or `stop` it is a market order, with both
+    a stop-limit; `trail` (`{"pct": 0.05}` or `{"abs": 2.0}`, with `"on": "high" | "close"`) is a stop that
+    follows the market from this close on, and `on_close` fills at the close of the next trading date.
+    It ends in one way: `valid_bars` after that many bars, `day` (or `tif="day"`) with its trading date,
+    `good_till` with that trading date, `tif="ioc"` on its first bar, `"fok"` there too unless it fills whole.
+    Orders with the same `oco` number cancel each other; one with a `parent` waits until that order fills.
     `stop_loss`, `take_profit` (`{"pct": 0.05}` or `{"abs": 2.0}`, with `"from": "fill" | "signal"`) and
     `trailing` (with `"on": "high" | "close"`) start when the order fills.
     """
@@ -43,7 +50,12 @@ class OrderOptions(TypedDict, total=False):
     stop: float
     valid_bars: int
     day: bool
+    tif: Literal["gtc", "day", "ioc", "fok"]
+    good_till: dt.date
+    trail: Distance
+    on_close: bool
     oco: int
+    parent: int
     stop_loss: Distance
     take_profit: Distance
     trailing: Distance
@@ -201,6 +213,24 @@ class Strategy:
         """Take back a working order; a number that does not work any more is reported through `on_order`."""
         self._context().cancel(order)
 
+    def amend(
+        self,
+        order: int,
+        *,
+        limit: float | None = None,
+        stop: float | None = None,
+        qty: float | None = None,
+    ) -> None:
+        """Change prices or the whole quantity of a working order from the next bar on.
+
+        A change that is refused leaves the order as it is and is reported through `on_order` with the reason.
+        """
+        changes = {"limit": limit, "stop": stop, "qty": qty}
+        given = {name: _finite(name, value) for name, value in changes.items() if value is not None}
+        if not given:
+            raise AkqStrategyError("amend changes nothing: give limit, stop or qty")
+        self._context().amend(order, **given)
+
     def cancel_all(self, symbol: str | None = None) -> None:
         """Take back every working order of an asset."""
         for order in self.working(symbol):
@@ -316,7 +346,12 @@ class Strategy:
         stop: float | None = None,
         valid_bars: int | None = None,
         day: bool = False,
+        tif: Literal["gtc", "day", "ioc", "fok"] | None = None,
+        good_till: dt.date | None = None,
+        trail: Distance | None = None,
+        on_close: bool = False,
         oco: int | None = None,
+        parent: int | None = None,
         stop_loss: Distance | None = None,
         take_profit: Distance | None = None,
         trailing: Distance | None = None,
@@ -343,7 +378,8 @@ class Strategy:
         return ctx.submit(
             asset, side, amount, size=kind, limit=limit, stop=stop, valid_bars=valid_bars, day=day, oco=oco,
             tag=tag,
-            protection=protection or None,
+            protection=protection or None, trail=trail, on_close=on_close, tif=tif,
+            good_till=None if good_till is None else good_till.toordinal() - _EPOCH, parent=parent,
         )  # fmt: skip
 
 

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OrderUpdate:
-    """A change of one order: accepted, filled, rejected, cancelled or expired."""
+    """A change of one order: accepted, partially_filled, filled, rejected, cancelled or expired.
+
+    An amendment is heard as the state of the order as it is now, with the reason if it was refused.
+    """
 
     id: int
     symbol: str
@@ -23,6 +26,8 @@ class OrderUpdate:
     status: str
     reason: str | None
     tag: str
+    filled: float = 0.0
+    """Units that have filled so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ def order_update(raw: Mapping[str, Any]) -> OrderUpdate:
     """Wrap what the engine hands over."""
     return OrderUpdate(
         raw["id"], raw["symbol"], raw["side"], raw["qty"], raw.get("price"), raw["status"], raw.get("reason"),
-        raw.get("tag", ""),
+        raw.get("tag", ""), raw.get("filled", 0.0),
     )  # fmt: skip
 
 

@@ -5,16 +5,21 @@ mod common;
 
 use akq_core::context::{Context, Target};
 use akq_core::data::BarAt;
+use akq_core::data::Panel;
 use akq_core::event::ExecutionReport;
-use akq_core::market::{BuyingPower, Commission, FillMode, Market, OnInsufficientCash};
+use akq_core::market::{
+    BuyingPower, Commission, ExecutionSpec, FillMode, ImpactFormula, ImpactSpec, Intrabar, Market,
+    OnInsufficientCash, SlippageSpec,
+};
 use akq_core::model::{
-    Fill, OrderKind, OrderRequest, OrderTag, Protection, ProtectionLevel, Side, Size, TimeInForce, TrailOn,
-    TrailingSpec,
+    Amendment, Fill, OrderKind, OrderRequest, OrderStatus, OrderTag, Protection, ProtectionLevel, Side, Size,
+    TimeInForce, TrailOn, TrailingSpec,
 };
 use akq_core::strategy::{Strategy, StrategyFailure};
-use akq_core::units::{InstrumentIx, OrderId};
-use common::{Outcome, Random, Series, panel_of, random_series, run_on};
+use akq_core::units::{InstrumentIx, OrderId, TradingDate};
+use common::{Outcome, Random, Series, panel_of, panel_with, random_series, run_on};
 use proptest::prelude::{Strategy as _, *};
+use std::collections::BTreeSet;
 
 /// Asks for random orders of every kind and checks the account after every event.
 struct Gambler {
@@ -22,12 +27,20 @@ struct Gambler {
     held: Vec<f64>,
     orders: Vec<OrderId>,
     limits_cash: bool,
+    /// Orders that have ended: nothing may happen to them any more.
+    ended: BTreeSet<u64>,
 }
 
 impl Gambler {
     fn new(seed: u64, n_instruments: usize, market: &Market) -> Self {
         let limits_cash = market.buying_power == BuyingPower::Cash;
-        Self { random: Random(seed), held: vec![0.0; n_instruments], orders: Vec::new(), limits_cash }
+        Self {
+            random: Random(seed),
+            held: vec![0.0; n_instruments],
+            orders: Vec::new(),
+            limits_cash,
+            ended: BTreeSet::new(),
+        }
     }
 
     fn check(&self, ctx: &Context<'_>) {
@@ -50,9 +63,11 @@ impl Gambler {
         let close = ctx.views[bar.instrument.ix()].close[bar.row as usize];
         let random = &mut self.random;
         let near = |random: &mut Random| close * (0.9 + 0.2 * random.unit());
-        let kind = match random.below(4) {
+        let kind = match random.below(7) {
             0 | 1 => OrderKind::Market,
             2 => OrderKind::Limit(near(random)),
+            3 => OrderKind::StopLimit { stop: near(random), limit: near(random) },
+            4 => OrderKind::MarketOnClose,
             _ => OrderKind::Stop(near(random)),
         };
         let size = match random.below(4) {
@@ -61,9 +76,12 @@ impl Gambler {
             2 => Size::BudgetAtFill(80_000.0 * random.unit()),
             _ => Size::Qty((1 + random.below(300)) as f64),
         };
-        let tif = match random.below(3) {
+        let tif = match random.below(6) {
             0 => TimeInForce::Gtc,
             1 => TimeInForce::Day,
+            2 => TimeInForce::Ioc,
+            3 => TimeInForce::Fok,
+            4 => TimeInForce::Gtd(TradingDate(ctx.clock.date.0 + random.below(4) as i32 - 1)),
             _ => TimeInForce::Bars(1 + random.below(4) as u32),
         };
         let level = |random: &mut Random| ProtectionLevel::Pct(0.005 + 0.05 * random.unit());
@@ -79,11 +97,19 @@ impl Gambler {
         }
         let oco = (random.below(3) == 0).then(|| random.below(5));
         let side = if random.below(2) == 0 { Side::Buy } else { Side::Sell };
+        let follows = matches!(kind, OrderKind::Stop(_)) && random.below(3) == 0;
+        let trailing = follows.then(|| TrailingSpec { level: level(random), on: TrailOn::Close });
+        let parent = match self.orders.last() {
+            Some(&last) if random.below(6) == 0 => Some(last),
+            _ => None,
+        };
         let request = OrderRequest {
             kind,
             tif,
             protection,
             oco,
+            trailing,
+            parent,
             tag: OrderTag::Entry,
             ..OrderRequest::market(bar.instrument, side, size)
         };
@@ -94,8 +120,19 @@ impl Gambler {
 impl Strategy for Gambler {
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
         self.check(ctx);
-        match self.random.below(6) {
+        match self.random.below(7) {
             0..=2 => self.ask(ctx, bar),
+            5 if !self.orders.is_empty() => {
+                let pick = self.random.below(self.orders.len() as u64) as usize;
+                let close = ctx.views[bar.instrument.ix()].close[bar.row as usize];
+                let mut price = || {
+                    let random = &mut self.random;
+                    (random.below(2) == 0).then(|| close * (0.9 + 0.2 * random.unit()))
+                };
+                let (limit, stop) = (price(), price());
+                let qty = (self.random.below(2) == 0).then(|| (1 + self.random.below(300)) as f64);
+                ctx.amend(self.orders[pick], Amendment { limit, stop, qty });
+            }
             3 => ctx.target(bar.instrument, Target::Pct(self.random.unit() - 0.5), OrderTag::Rebalance),
             4 if !self.orders.is_empty() => {
                 let pick = self.random.below(self.orders.len() as u64) as usize;
@@ -107,6 +144,17 @@ impl Strategy for Gambler {
     }
 
     fn on_order(&mut self, ctx: &mut Context<'_>, report: &ExecutionReport) -> Result<(), StrategyFailure> {
+        let order = ctx.order(report.order).unwrap();
+        let filled = order.progress.filled;
+        assert!((0.0..=order.qty * (1.0 + 1e-12)).contains(&filled), "{filled} of {} filled", order.qty);
+        if report.status == OrderStatus::Filled && report.fill.is_some() {
+            assert_eq!(order.remaining(), 0.0, "filled is whole");
+        }
+        let was_final = self.ended.contains(&report.order.0);
+        assert!(!was_final || report.refused.is_some(), "order {:?} went on after its end", report.order);
+        if report.status.is_final() {
+            self.ended.insert(report.order.0);
+        }
         if let Some(fill) = &report.fill {
             assert!(fill.fees >= 0.0 && fill.qty > 0.0 && fill.price > 0.0);
             self.held[fill.instrument.ix()] = ctx.position(fill.instrument);
@@ -122,9 +170,44 @@ impl Strategy for Gambler {
     }
 }
 
+fn executions() -> impl proptest::strategy::Strategy<Value = ExecutionSpec> {
+    (any::<[bool; 3]>(), 0usize..5, 0usize..3, 0.01..1.0f64).prop_map(
+        |([capped, halts, cap_to_bar], model, intrabar, share)| {
+            let impact =
+                |formula| SlippageSpec::VolumeImpact(ImpactSpec { formula, coefficient: 0.1 * share });
+            ExecutionSpec {
+                max_participation: capped.then_some(share),
+                halt_on_zero_volume: halts,
+                slippage: [
+                    None,
+                    Some(SlippageSpec::Bps(5.0)),
+                    Some(SlippageSpec::Ticks(2.0)),
+                    Some(impact(ImpactFormula::SquareRoot)),
+                    Some(impact(ImpactFormula::Linear)),
+                ][model],
+                cap_to_bar,
+                tick: 0.01,
+                intrabar: [Intrabar::Pessimistic, Intrabar::Optimistic, Intrabar::Path][intrabar],
+            }
+        },
+    )
+}
+
+/// A panel whose bars have volumes: often none of it, sometimes zero.
+fn traded(series: &[Series], seed: u64) -> Panel {
+    let mut random = Random(seed ^ 0x5eed);
+    let n_bars = series.iter().map(|one| one.bars.len()).sum();
+    let volume = (0..n_bars).map(|_| match random.below(8) {
+        0 => 0.0,
+        1 => f64::NAN,
+        _ => (100 + random.below(2_000)) as f64,
+    });
+    panel_with(series, 3, Some(volume.collect()))
+}
+
 fn markets() -> impl proptest::strategy::Strategy<Value = Market> {
-    (any::<[bool; 4]>(), 0.0..30.0f64, 0.0..0.002f64, 0.0..5.0f64, 1u32..3).prop_map(
-        |([close, cash, shorts, reduce], slippage_bps, rate, minimum, lot)| Market {
+    (any::<[bool; 4]>(), 0.0..30.0f64, 0.0..0.002f64, 0.0..5.0f64, 1u32..3, executions()).prop_map(
+        |([close, cash, shorts, reduce], slippage_bps, rate, minimum, lot, execution)| Market {
             fill: if close { FillMode::Close } else { FillMode::NextOpen },
             buying_power: if cash { BuyingPower::Cash } else { BuyingPower::Unlimited },
             on_insufficient_cash: if reduce {
@@ -134,7 +217,8 @@ fn markets() -> impl proptest::strategy::Strategy<Value = Market> {
             },
             // Cash accounts do not go short here: a forced cover may need more than there is.
             shorts: shorts && !cash,
-            slippage_bps,
+            slippage_bps: if execution.slippage.is_some() { 0.0 } else { slippage_bps },
+            execution,
             commission: Commission { rate, per_share: 0.0, minimum },
             sell_tax: 0.0,
             lot: f64::from(lot),
@@ -150,7 +234,7 @@ fn universe(n: u64, n_steps: i64, seed: u64) -> Vec<Series> {
 }
 
 fn gamble(series: &[Series], market: &Market, seed: u64) -> Outcome {
-    let panel = panel_of(series, 3);
+    let panel = traded(series, seed);
     run_on(&panel, market, &mut Gambler::new(seed, series.len(), market)).unwrap()
 }
 
@@ -178,6 +262,7 @@ proptest! {
     #[test]
     fn no_fill_lies_outside_its_bar(mut market in markets(), seed in any::<u64>()) {
         market.slippage_bps = 0.0;
+        market.execution.slippage = None;
         let series = universe(2, N_STEPS, seed);
         let panel = panel_of(&series, 3);
         let outcome = gamble(&series, &market, seed);
@@ -186,6 +271,72 @@ proptest! {
             let row = fill.row as usize;
             prop_assert!(fill.price >= view.low[row] && fill.price <= view.high[row]);
         }
+    }
+
+    /// No bar trades more than its share of the volume, in whole lots where the order is one, and none that is halted.
+    #[test]
+    fn pitfall_18_no_bar_trades_more_than_its_share(mut market in markets(), seed in any::<u64>(), share in 0.01..0.5f64) {
+        market.execution.max_participation = Some(share);
+        market.execution.halt_on_zero_volume = true;
+        let series = universe(2, N_STEPS, seed);
+        let panel = traded(&series, seed);
+        let outcome = run_on(&panel, &market, &mut Gambler::new(seed, series.len(), &market)).unwrap();
+        let mut traded = std::collections::BTreeMap::new();
+        for fill in &outcome.record.fills {
+            *traded.entry((fill.instrument, fill.row)).or_insert(0.0) += fill.qty;
+        }
+        for ((instrument, row), qty) in traded {
+            let volume = panel.asset(instrument.ix()).volume.unwrap()[row as usize];
+            prop_assert!(volume.is_nan() || (volume > 0.0 && qty <= share * volume * (1.0 + 1e-9)));
+        }
+        for order in &outcome.orders {
+            if order.request.tif == TimeInForce::Fok {
+                let n = outcome.record.fills.iter().filter(|f| f.order == order.id).count();
+                prop_assert!(n == 0 || (n == 1 && order.status == OrderStatus::Filled), "pitfall 11");
+            }
+        }
+    }
+
+    /// Pitfall 9: the fees of an order of one date are those of one execution of all of it.
+    #[test]
+    fn pitfall_9_fees_of_an_order_do_not_depend_on_its_parts(market in markets(), seed in any::<u64>()) {
+        let series = universe(2, N_STEPS, seed);
+        let outcome = gamble(&series, &market, seed);
+        let mut sums = std::collections::BTreeMap::new();
+        for fill in &outcome.record.fills {
+            let date = fill.ts.0.div_euclid(86_400_000_000_000);
+            let (notional, fees) = sums.entry((fill.order, date)).or_insert((0.0, 0.0));
+            *notional += fill.qty * fill.price * market.multiplier;
+            *fees += fill.fees;
+        }
+        for (notional, fees) in sums.into_values() {
+            let whole = (notional * market.commission.rate).max(market.commission.minimum);
+            prop_assert!((fees - whole).abs() <= 1e-9 * whole.max(1.0), "{} and {}", fees, whole);
+        }
+    }
+
+    /// Pitfall 10: no fill violates the limit its order had when it filled.
+    #[test]
+    fn pitfall_10_no_limit_is_violated(market in markets(), seed in any::<u64>()) {
+        struct Watch(Gambler);
+        impl Strategy for Watch {
+            fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
+                self.0.on_bar(ctx, bar)
+            }
+            fn on_order(&mut self, ctx: &mut Context<'_>, r: &ExecutionReport) -> Result<(), StrategyFailure> {
+                if let Some(fill) = &r.fill
+                    && let OrderKind::Limit(limit) | OrderKind::StopLimit { limit, .. } =
+                        ctx.order(r.order).unwrap().request.kind
+                {
+                    let better = (limit - fill.price) * fill.side.sign();
+                    assert!(better >= 0.0, "filled at {} beyond the limit of {limit}", fill.price);
+                }
+                self.0.on_order(ctx, r)
+            }
+        }
+        let series = universe(2, N_STEPS, seed);
+        let mut strategy = Watch(Gambler::new(seed, series.len(), &market));
+        run_on(&traded(&series, seed), &market, &mut strategy).unwrap();
     }
 
     /// Changing every bar after t leaves fills and equity up to t as they were.

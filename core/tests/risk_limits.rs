@@ -50,9 +50,9 @@ fn answers(outcome: &Outcome) -> Vec<&'static str> {
 }
 
 /// Orders of the first step at a price of 10 and the answers to them.
-fn expect(risk: RiskSpec, cases: &[(OrderRequest, &str)]) {
+fn expect(risk: &RiskSpec, cases: &[(OrderRequest, &str)]) {
     let requests: Vec<_> = cases.iter().map(|(request, _)| (0, *request)).collect();
-    let outcome = run(&risk, &[10.0; 4], 1, &requests);
+    let outcome = run(risk, &[10.0; 4], 1, &requests);
     let expected: Vec<_> = cases.iter().map(|(_, answer)| *answer).collect();
     assert_eq!(answers(&outcome), expected, "{risk:?}");
     let n_rejects: u64 = outcome.record.rejects.values().sum();
@@ -65,18 +65,18 @@ fn expect(risk: RiskSpec, cases: &[(OrderRequest, &str)]) {
 #[test]
 fn lists_say_what_may_be_traded() {
     let tradable = RiskSpec { tradable: Some(vec!["A".to_owned()]), ..RiskSpec::default() };
-    expect(tradable, &[(buy(10.0), "filled"), (order(B, Side::Buy, 10.0), "not_tradable")]);
+    expect(&tradable, &[(buy(10.0), "filled"), (order(B, Side::Buy, 10.0), "not_tradable")]);
     let restricted = RiskSpec { restricted: vec!["B".to_owned()], ..RiskSpec::default() };
-    expect(restricted, &[(buy(10.0), "filled"), (order(B, Side::Buy, 10.0), "restricted")]);
+    expect(&restricted, &[(buy(10.0), "filled"), (order(B, Side::Buy, 10.0), "restricted")]);
 }
 
 #[test]
 fn lots_and_ticks_of_given_numbers() {
-    expect(RiskSpec { lot: true, ..RiskSpec::default() }, &[(buy(20.0), "filled"), (buy(15.0), "off_lot")]);
+    expect(&RiskSpec { lot: true, ..RiskSpec::default() }, &[(buy(20.0), "filled"), (buy(15.0), "off_lot")]);
     let at = |price| OrderRequest { kind: OrderKind::Limit(price), ..buy(10.0) };
     let both = OrderKind::StopLimit { stop: 10.01, limit: 10.05 };
     expect(
-        RiskSpec { tick: true, ..RiskSpec::default() },
+        &RiskSpec { tick: true, ..RiskSpec::default() },
         &[
             (at(10.15), "filled"),
             (at(10.17), "off_tick"),
@@ -96,12 +96,12 @@ fn an_odd_remainder_can_be_closed_whole() {
 #[test]
 fn caps_of_one_order() {
     let qty = RiskSpec { max_order_qty: Some(30.0), ..RiskSpec::default() };
-    expect(qty, &[(buy(30.0), "filled"), (buy(40.0), "order_quantity")]);
+    expect(&qty, &[(buy(30.0), "filled"), (buy(40.0), "order_quantity")]);
     let value = RiskSpec { max_order_value: Some(300.0), ..RiskSpec::default() };
     let dear = OrderRequest { kind: OrderKind::Limit(20.0), ..buy(20.0) };
     let budget = |money| OrderRequest::market(A, Side::Buy, Size::BudgetAtFill(money));
     expect(
-        value,
+        &value,
         &[
             (buy(30.0), "filled"),
             (dear, "order_value"), // 20 x 20 at its own price
@@ -114,17 +114,17 @@ fn caps_of_one_order() {
 #[test]
 fn caps_of_one_position_count_working_orders_of_the_side() {
     let cases = [(buy(30.0), "filled"), (buy(20.0), "filled"), (buy(10.0), "position_limit")];
-    expect(RiskSpec { max_position_qty: Some(50.0), ..RiskSpec::default() }, &cases);
-    expect(RiskSpec { max_position_value: Some(500.0), ..RiskSpec::default() }, &cases);
+    expect(&RiskSpec { max_position_qty: Some(50.0), ..RiskSpec::default() }, &cases);
+    expect(&RiskSpec { max_position_value: Some(500.0), ..RiskSpec::default() }, &cases);
     let share = RiskSpec { max_concentration: Some(0.5), ..RiskSpec::default() };
-    expect(share, &[(buy(50.0), "filled"), (buy(10.0), "concentration"), (sell(50.0), "filled")]);
+    expect(&share, &[(buy(50.0), "filled"), (buy(10.0), "concentration"), (sell(50.0), "filled")]);
 }
 
 #[test]
 fn caps_of_all_positions_together() {
     let gross = RiskSpec { max_gross_exposure: Some(1.0), ..RiskSpec::default() };
     expect(
-        gross,
+        &gross,
         &[
             (buy(60.0), "filled"),
             (order(B, Side::Sell, 40.0), "filled"),
@@ -133,7 +133,7 @@ fn caps_of_all_positions_together() {
     );
     let net = RiskSpec { max_net_exposure: Some(0.5), ..RiskSpec::default() };
     expect(
-        net,
+        &net,
         &[
             (buy(50.0), "filled"),
             (order(B, Side::Buy, 10.0), "net_exposure"),

@@ -18,6 +18,7 @@ impl Leg {
         match order.request.kind {
             OrderKind::Limit(limit) => Some(Self::Limit(limit)),
             OrderKind::StopLimit { limit, .. } if resting.triggered => Some(Self::Limit(limit)),
+            OrderKind::Stop(_) if resting.triggered => None, // a market order by now
             OrderKind::Stop(stop) | OrderKind::StopLimit { stop, .. } => {
                 Some(Self::Stop(resting.trail.map_or(stop, |trail| trail.level(order.request.side))))
             }

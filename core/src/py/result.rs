@@ -154,6 +154,15 @@ impl PyRunResult {
         ])
     }
 
+    fn rejects(&self) -> PyResult<ArrowTable> {
+        let each = || self.accounts.iter().flat_map(|a| a.record.rejects.iter().map(move |r| (a, r)));
+        table(vec![
+            ("symbol", words(each().map(|(a, _)| self.account_name(a)))),
+            ("reason", words(each().map(|(_, (reason, _))| reason.name()))),
+            ("n", ints(each().map(|(_, (_, n))| *n as i64))),
+        ])
+    }
+
     fn fills(&self) -> PyResult<ArrowTable> {
         let each = || self.each(|a| &a.record.fills, |a, fill| (a, fill));
         table(vec![

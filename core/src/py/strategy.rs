@@ -8,11 +8,11 @@ use crate::data::{BarAt, Panel};
 use crate::error::EngineError;
 use crate::event::ExecutionReport;
 use crate::model::{
-    Fill, Order, OrderKind, OrderRequest, OrderTag, Protection, ProtectionLevel, Side, Size, TimeInForce,
-    TrailOn, TrailingSpec,
+    Amendment, Fill, Order, OrderKind, OrderRequest, OrderTag, Protection, ProtectionLevel, Reject, Side,
+    Size, TimeInForce, TrailOn, TrailingSpec,
 };
 use crate::strategy::{Strategy, StrategyFailure};
-use crate::units::{InstrumentIx, OrderId};
+use crate::units::{InstrumentIx, OrderId, TradingDate};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -164,6 +164,7 @@ impl PyBar {
 enum Asked {
     Submit(OrderRequest),
     Cancel(OrderId),
+    Amend(OrderId, Amendment),
     Target(InstrumentIx, Target, OrderTag),
 }
 
@@ -296,7 +297,8 @@ impl PyContext {
 
     #[expect(clippy::too_many_arguments, reason = "the keywords of one call from Python")]
     #[pyo3(signature = (asset, side, qty, size = "qty", limit = None, stop = None, valid_bars = None, day = false,
-                        oco = None, tag = "", protection = None))]
+                        oco = None, tag = "", protection = None, trail = None, on_close = false, tif = None,
+                        good_till = None, parent = None))]
     fn submit(
         &self,
         asset: usize,
@@ -310,6 +312,11 @@ impl PyContext {
         oco: Option<u64>,
         tag: &str,
         protection: Option<&Bound<'_, PyDict>>,
+        trail: Option<&Bound<'_, PyDict>>,
+        on_close: bool,
+        tif: Option<&str>,
+        good_till: Option<i32>,
+        parent: Option<u64>,
     ) -> PyResult<u64> {
         let instrument = self.instrument(asset)?;
         let side = match side {
@@ -324,23 +331,9 @@ impl PyContext {
             "budget_at_fill" => Size::BudgetAtFill(qty),
             other => return Err(PyValueError::new_err(format!("unknown size {other:?}"))),
         };
-        let kind = match (limit, stop) {
-            (None, None) => OrderKind::Market,
-            (Some(price), None) => OrderKind::Limit(price),
-            (None, Some(price)) => OrderKind::Stop(price),
-            (Some(_), Some(_)) => {
-                return Err(PyValueError::new_err("an order has a limit or a stop, not both"));
-            }
-        };
-        let tif = match (valid_bars, day) {
-            (Some(0), _) => return Err(PyValueError::new_err("valid_bars must be at least 1")),
-            (Some(_), true) => {
-                return Err(PyValueError::new_err("an order ends by valid_bars or by day, not both"));
-            }
-            (Some(n), false) => TimeInForce::Bars(n),
-            (None, true) => TimeInForce::Day,
-            (None, false) => TimeInForce::Gtc,
-        };
+        let trailing = trail.map(|dict| read_trailing(dict, "trail")).transpose()?;
+        let kind = read_kind(limit, stop, trailing.is_some(), on_close)?;
+        let tif = read_tif(valid_bars, day, tif, good_till)?;
         if oco.is_some_and(|group| group >= 1 << 63) {
             return Err(PyValueError::new_err("oco must be below 2**63"));
         }
@@ -354,6 +347,8 @@ impl PyContext {
             tif,
             oco,
             protection,
+            trailing,
+            parent: parent.map(OrderId),
             tag: self.share.tag(tag),
             ..OrderRequest::market(instrument, side, size)
         };
@@ -369,6 +364,16 @@ impl PyContext {
         lock(&self.mirror).asked.push(Asked::Cancel(OrderId(order)));
     }
 
+    #[pyo3(signature = (order, limit = None, stop = None, qty = None))]
+    fn amend(&self, order: u64, limit: Option<f64>, stop: Option<f64>, qty: Option<f64>) -> PyResult<()> {
+        let amendment = Amendment { limit, stop, qty };
+        if amendment == Amendment::default() {
+            return Err(PyValueError::new_err("an amendment changes limit, stop or qty"));
+        }
+        lock(&self.mirror).asked.push(Asked::Amend(OrderId(order), amendment));
+        Ok(())
+    }
+
     #[pyo3(signature = (asset, value, kind, tag = "rebalance"))]
     fn target(&self, asset: usize, value: f64, kind: &str, tag: &str) -> PyResult<()> {
         let instrument = self.instrument(asset)?;
@@ -382,6 +387,56 @@ impl PyContext {
         lock(&self.mirror).asked.push(Asked::Target(instrument, target, tag));
         Ok(())
     }
+}
+
+/// A limit and a stop together make a stop-limit order; the level of a trailing stop is the engine's.
+fn read_kind(
+    limit: Option<f64>,
+    stop: Option<f64>,
+    is_trailing: bool,
+    on_close: bool,
+) -> PyResult<OrderKind> {
+    match (limit, stop, is_trailing, on_close) {
+        (None, None, false, false) => Ok(OrderKind::Market),
+        (Some(limit), None, false, false) => Ok(OrderKind::Limit(limit)),
+        (None, Some(stop), false, false) => Ok(OrderKind::Stop(stop)),
+        (Some(limit), Some(stop), false, false) => Ok(OrderKind::StopLimit { stop, limit }),
+        (None, None, true, false) => Ok(OrderKind::Stop(f64::NAN)),
+        (None, None, false, true) => Ok(OrderKind::MarketOnClose),
+        _ => Err(PyValueError::new_err("trail and on_close stand alone: no limit, no stop, not both")),
+    }
+}
+
+fn read_tif(
+    valid_bars: Option<u32>,
+    day: bool,
+    tif: Option<&str>,
+    good_till: Option<i32>,
+) -> PyResult<TimeInForce> {
+    let n_given = [valid_bars.is_some(), day, tif.is_some(), good_till.is_some()];
+    if n_given.iter().filter(|given| **given).count() > 1 {
+        let message = "an order ends in one way: by valid_bars, by day, by tif or by good_till";
+        return Err(PyValueError::new_err(message));
+    }
+    match (valid_bars, good_till, tif) {
+        (Some(0), ..) => Err(PyValueError::new_err("valid_bars must be at least 1")),
+        (Some(n), ..) => Ok(TimeInForce::Bars(n)),
+        (_, Some(date), _) => Ok(TimeInForce::Gtd(TradingDate(date))),
+        (.., Some("gtc")) => Ok(TimeInForce::Gtc),
+        (.., Some("day")) => Ok(TimeInForce::Day),
+        (.., Some("ioc")) => Ok(TimeInForce::Ioc),
+        (.., Some("fok")) => Ok(TimeInForce::Fok),
+        (.., Some(other)) => {
+            Err(PyValueError::new_err(format!("unknown tif {other:?}, expected gtc, day, ioc or fok")))
+        }
+        (.., None) => Ok(if day { TimeInForce::Day } else { TimeInForce::Gtc }),
+    }
+}
+
+fn read_trailing(dict: &Bound<'_, PyDict>, name: &str) -> PyResult<TrailingSpec> {
+    let level = read_level(dict, name, &["pct", "abs", "on"])?;
+    let on = [TrailOn::High, TrailOn::Close][read_word(dict, name, "on", ["high", "close"])?];
+    Ok(TrailingSpec { level, on })
 }
 
 fn read_level(dict: &Bound<'_, PyDict>, name: &str, keys: &[&str]) -> PyResult<ProtectionLevel> {
@@ -425,11 +480,7 @@ fn read_protection(dict: &Bound<'_, PyDict>, signal: Option<f64>) -> PyResult<Pr
         match name.as_str() {
             "stop_loss" => protection.stop_loss = Some(bracket()?),
             "take_profit" => protection.take_profit = Some(bracket()?),
-            "trailing" => {
-                let distance = read_level(level, &name, &["pct", "abs", "on"])?;
-                let on = [TrailOn::High, TrailOn::Close][read_word(level, &name, "on", ["high", "close"])?];
-                protection.trailing = Some(TrailingSpec { level: distance, on });
-            }
+            "trailing" => protection.trailing = Some(read_trailing(level, &name)?),
             other => return Err(PyValueError::new_err(format!("unknown protection {other:?}"))),
         }
     }
@@ -557,7 +608,12 @@ impl PyStrategy {
         }
     }
 
-    fn order_dict<'py>(&self, py: Python<'py>, order: &Order) -> PyResult<Bound<'py, PyDict>> {
+    fn order_dict<'py>(
+        &self,
+        py: Python<'py>,
+        order: &Order,
+        refused: Option<&str>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
         let shared = self.context.get();
         let asset = shared.universe[order.request.instrument.ix()];
@@ -567,7 +623,7 @@ impl PyStrategy {
         dict.set_item("qty", order.qty)?;
         dict.set_item("price", order.request.kind.price())?;
         dict.set_item("status", order.status.name())?;
-        let reason = order.status.reason();
+        let reason = refused.unwrap_or(order.status.reason());
         dict.set_item("reason", (!reason.is_empty()).then_some(reason))?;
         dict.set_item("filled", order.progress.filled)?;
         dict.set_item("tag", self.share.word(order.request.tag))?;
@@ -595,6 +651,7 @@ fn replay(ctx: &mut Context<'_>, asked: &[Asked]) {
                 ctx.submit(request);
             }
             Asked::Cancel(id) => ctx.cancel(id),
+            Asked::Amend(id, amendment) => ctx.amend(id, amendment),
             Asked::Target(instrument, target, tag) => ctx.target(instrument, target, tag),
         }
     }
@@ -647,7 +704,10 @@ impl Strategy for PyStrategy {
         }
         match &self.hooks.on_order {
             Some(hook) => {
-                self.call(ctx, None, hook, |py, hook| hook.call1(py, (self.order_dict(py, &order)?,)))
+                let refused = report.refused.map(Reject::name);
+                self.call(ctx, None, hook, |py, hook| {
+                    hook.call1(py, (self.order_dict(py, &order, refused)?,))
+                })
             }
             None => Ok(()),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 from typing import Any
@@ -49,6 +50,9 @@ class FakeContext:
             ("submit", asset, side, qty, {k: v for k, v in options.items() if v not in (None, False, "")})
         )
         return len(self.calls)
+
+    def amend(self, order: int, **changes: float) -> None:
+        self.calls.append(("amend", order, changes))
 
     def cancel(self, order: int) -> None:
         self.calls.append(("cancel", order))
@@ -130,6 +134,24 @@ def test_orders_reach_the_engine_with_their_options() -> None:
         ("cancel", 4),
         ("cancel", 9),
     ]  # fmt: skip
+
+
+def test_kinds_ends_and_amendments_reach_the_engine() -> None:
+    strategy, ctx = bound(Plain)
+    strategy.buy(1, limit=9.0, stop=10.0, tif="ioc")
+    strategy.sell(1, trail={"abs": 2.0}, good_till=dt.date(1970, 1, 11))
+    strategy.sell(1, on_close=True, parent=1)
+    strategy.amend(2, limit=9.5, qty=3)
+    assert ctx.calls == [
+        ("submit", 0, 1, 1.0, {"size": "qty", "limit": 9.0, "stop": 10.0, "tif": "ioc"}),
+        ("submit", 0, -1, 1.0, {"size": "qty", "trail": {"abs": 2.0}, "good_till": 10}),
+        ("submit", 0, -1, 1.0, {"size": "qty", "on_close": True, "parent": 1}),
+        ("amend", 2, {"limit": 9.5, "qty": 3.0}),
+    ]
+    with pytest.raises(AkqStrategyError, match="changes nothing"):
+        strategy.amend(2)
+    with pytest.raises(AkqStrategyError, match="not a finite number"):
+        strategy.amend(2, stop=math.inf)
 
 
 @pytest.mark.parametrize(
