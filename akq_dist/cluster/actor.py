@@ -9,7 +9,7 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from akq_dist.cluster.handshake import Versions, load_name, versions_here
 
@@ -85,6 +85,43 @@ class TrialActor:
         if self._worker is None:
             raise RuntimeError("internal: a batch reached a worker that has loaded no job")
         return self._worker
+
+
+def shipped_actor(package_folder: str) -> type:
+    """Return an actor class that imports the driver's own akq_dist where its folder exists on the node.
+
+    Ray puts the driver's current folder first on the path of every worker. In a checkout that would be the sources
+    without the engine, in place of the installed package. A class made inside a function travels by value, so it
+    can set the path before anything of this package is imported.
+    """
+
+    class TrialActorShell:
+        def __init__(self, *args: Any) -> None:
+            import sys
+            from pathlib import Path
+
+            if (Path(package_folder) / "akq_dist").is_dir():
+                sys.path.insert(0, package_folder)
+            from akq_dist.cluster.actor import TrialActor
+
+            self._actor = TrialActor(*args)
+
+        def hello(self) -> Any:
+            return self._actor.hello()
+
+        def load(self, job: Any, panel: Any) -> None:
+            self._actor.load(job, panel)
+
+        def run(self, batch: Any) -> Any:
+            return self._actor.run(batch)
+
+        def detail(self, batch: Any) -> Any:
+            return self._actor.detail(batch)
+
+        def panel_is_shared(self) -> bool:
+            return self._actor.panel_is_shared()
+
+    return TrialActorShell
 
 
 def _shared_ranges() -> list[tuple[int, int]]:

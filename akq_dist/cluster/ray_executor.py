@@ -7,9 +7,11 @@ import re
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from akq_dist.cluster.actor import TrialActor, WorkerInfo
+import akq_dist
+from akq_dist.cluster.actor import WorkerInfo, shipped_actor
 from akq_dist.cluster.handshake import Versions, refusal, versions_here
 from akq_dist.cluster.layout import Count, Node, Seat, plan_seats
 from akq_dist.cluster.machine import usable_cpus
@@ -98,7 +100,7 @@ class RayExecutor:
         self._job = job
         self._native = job.strategy is None
         self._here = versions_here(self._options.build)
-        self._actor_class = self._ray.remote(TrialActor)
+        self._actor_class = self._ray.remote(shipped_actor(str(Path(akq_dist.__file__).parents[1])))
         nodes = self._session.nodes()
         self._seats = [
             SeatState(seat) for seat in plan_seats(nodes, self._workers, self._threads, native=self._native)
