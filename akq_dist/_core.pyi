@@ -11,11 +11,11 @@ from akq_dist.errors import AkqDataError, AkqError, AkqUsageError
 __all__ = [
     "BUILD",
     "FEATURES",
-    "IndicatorStep",
     "PROFILE",
     "ArrowTable",
     "Bar",
     "EngineError",
+    "IndicatorStep",
     "Panel",
     "PanelError",
     "Plan",
@@ -27,9 +27,9 @@ __all__ = [
     "aggregate",
     "function_reference",
     "indicator",
-    "strategy_reference",
     "metric_names",
     "metric_reference",
+    "strategy_reference",
     "summarize_returns",
 ]
 
