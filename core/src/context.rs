@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::data::AssetView;
 use crate::execution::OrderBook;
-use crate::market::Market;
+use crate::market::{Contract, Market};
 use crate::model::{Order, OrderRequest, OrderTag, Side, Size};
 use crate::portfolio::Portfolio;
 use crate::units::{InstrumentIx, OrderId};
@@ -47,6 +47,8 @@ pub struct Context<'a> {
     pub newest: &'a [NewestBar],
     pub portfolio: &'a Portfolio,
     pub market: &'a Market,
+    /// The rules of every instrument.
+    pub contracts: &'a [Contract],
     /// Equity at the last mark.
     pub equity: f64,
     pub book: &'a mut OrderBook,
@@ -171,8 +173,9 @@ impl Context<'_> {
     }
 
     fn target_qty(&self, instrument: InstrumentIx, target: Target) -> f64 {
-        let unit = self.portfolio.last_close(instrument) * self.market.multiplier;
-        let lot = self.market.lot;
+        let contract = &self.contracts[instrument.ix()];
+        let unit = self.portfolio.last_close(instrument) * contract.multiplier;
+        let lot = contract.lots.lot;
         let floored = |qty: f64| if lot > 0.0 { (qty.abs() / lot).floor() * lot * qty.signum() } else { qty };
         match target {
             Target::Qty(qty) => qty,

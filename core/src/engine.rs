@@ -1,6 +1,7 @@
 //! The loop: the order of steps lives here, rules do not (SEMANTICS section 2).
 
 mod lifecycle;
+mod venue;
 
 use crate::bus::Bus;
 use crate::clock::Clock;
@@ -12,7 +13,9 @@ use crate::execution::{
     BpsSlippage, Liquidity, OhlcBar, OrderBook, Resting, SlippageModel, Trail, charge, limit_price,
     stop_price,
 };
-use crate::market::{BuyingPower, FillMode, Market, MarketRules, OnInsufficientCash};
+use crate::market::{
+    Band, BuyingPower, Contract, FillMode, Lots, Market, MarketRules, OnInsufficientCash, PriceLimits,
+};
 use crate::model::{
     Birth, CloseReason, Fill, Order, OrderKind, OrderRequest, OrderStatus, OrderTag, Reject, RoundTrip, Side,
     Size, TimeInForce,
@@ -97,6 +100,7 @@ pub struct Engine {
     outbox: Outbox,
     newest: Vec<NewestBar>,
     liquidity: Liquidity,
+    contracts: Vec<Contract>,
     record: Record,
     scratch_ids: Vec<OrderId>,
     commands: Vec<Command>,
@@ -126,6 +130,11 @@ impl Engine {
         self.newest.clear();
         self.newest.resize(spec.universe.len(), NewestBar::NONE);
         self.portfolio.reset(spec.market.cash, spec.universe.len(), spec.market.multiplier);
+        self.contracts.clear();
+        for &asset in spec.universe {
+            self.contracts.push(Contract::resolve(spec.market, &spec.panel.symbols()[asset])?);
+        }
+        self.portfolio.set_terms(&self.contracts, spec.market.daily_settlement);
         self.liquidity.reset(spec.market.execution, spec.market.lot, spec.universe.len());
         let views: Vec<AssetView<'_>> = spec.universe.iter().map(|&asset| spec.panel.asset(asset)).collect();
         let mut run = Loop {
@@ -198,6 +207,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if self.clock.begins_date && self.engine.book.n_dated > 0 {
             self.expire_outdated()?;
         }
+        if self.clock.begins_date {
+            self.begin_date()?;
+        }
         self.call(|strategy, ctx| {
             strategy.on_step(ctx, bars);
             Ok(())
@@ -226,6 +238,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
         } else if self.clock.ends_date {
             self.expire_with_date()?;
         }
+        if self.clock.ends_date {
+            self.end_date()?;
+        }
         self.record_step();
         Ok(())
     }
@@ -252,6 +267,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             newest: &engine.newest,
             portfolio: &engine.portfolio,
             market: self.spec.market,
+            contracts: &engine.contracts,
             equity: self.decision_equity,
             book: &mut engine.book,
             outbox: &mut engine.outbox,
@@ -309,8 +325,17 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.report(id, OrderStatus::Expired(CloseReason::EndOfData));
             return Ok(());
         }
+        self.put_on_tick(id)?;
+        if let Some(reject) = self.refused_by_limits(&*self.order(id)?) {
+            self.report(id, OrderStatus::Rejected(reject));
+            return Ok(());
+        }
+        let order = *self.order(id)?;
         let view = RiskView {
             market: self.spec.market,
+            contracts: &self.engine.contracts,
+            date: self.clock.date,
+            days_ahead: self.days_ahead(&order),
             portfolio: &self.engine.portfolio,
             book: &self.engine.book,
             decision_equity: self.decision_equity,
@@ -378,7 +403,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
             engine.record.n_fills += 1;
             engine.record.fees += fill.fees;
             engine.record.slippage_cost += fill.slippage_cost;
-            engine.record.traded_notional += fill.qty * fill.price * self.spec.market.multiplier;
+            engine.record.traded_notional +=
+                fill.qty * fill.price * engine.contracts[fill.instrument.ix()].multiplier;
             if self.spec.keep == Keep::Everything {
                 engine.record.fills.push(*fill);
             }
@@ -480,6 +506,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
             };
             if !belongs || resting.live_from > step || resting.checked_at == Some(step) {
                 continue;
+            }
+            if order.birth.is_some() && self.is_held_back(&order) {
+                continue; // nothing of what it protects may be sold today
             }
             let Some(bar) = self.bar_for(&resting) else { continue };
             self.engine.book.resting[at].checked_at = Some(step);
@@ -597,7 +626,10 @@ impl<S: Strategy> Loop<'_, '_, S> {
         let Some(row) = self.row_now(request.instrument) else {
             return Err(EngineError::Internal("an order fills on a step without a bar"));
         };
-        let quote = Quote { raw_price, row };
+        let quote = Quote { raw_price, row, band: self.band_at(request.instrument, row) };
+        if self.is_locked_by_limits(&order, &quote, when) {
+            return self.keep_rest(id);
+        }
         let share = match self.share(&order, &quote) {
             Ok(share) => share,
             Err(reject) => {
@@ -613,7 +645,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             return self.keep_rest(id);
         }
         let qty = share.qty;
-        let multiplier = self.spec.market.multiplier;
+        let multiplier = self.engine.contracts[request.instrument.ix()].multiplier;
         let price = self.price_of(&request, &quote, qty);
         let notional = qty * price * multiplier;
         let fees = self.fees_of(&order, qty, notional);
@@ -672,12 +704,18 @@ impl<S: Strategy> Loop<'_, '_, S> {
         }
         let volume = self.volume_at(request.instrument, quote.row);
         let room = self.engine.liquidity.room(request.instrument, self.clock.step, volume);
+        if request.side == Side::Sell && order.birth.is_none() && self.is_oversold(request.instrument, wanted)
+        {
+            return Err(Reject::NotSellable);
+        }
+        let room = if order.birth.is_some() { room.min(self.sellable_room(order)) } else { room };
         let qty = wanted.min(room);
         if qty < wanted && request.tif == TimeInForce::Fok {
             return Ok(Share { wanted, qty: 0.0 });
         }
         if request.side == Side::Buy && market.buying_power() == BuyingPower::Cash && qty > 0.0 {
-            let notional = qty * self.price_of(request, quote, qty) * market.multiplier;
+            let multiplier = self.engine.contracts[request.instrument.ix()].multiplier;
+            let notional = qty * self.price_of(request, quote, qty) * multiplier;
             if notional + self.fees_of(order, qty, notional) > cash {
                 let reduced = self.affordable(request, cash, quote).min(qty);
                 let refuses = market.on_insufficient_cash == OnInsufficientCash::Reject
@@ -688,25 +726,37 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 return Ok(Share { wanted: reduced, qty: reduced });
             }
         }
+        if market.buying_power() == BuyingPower::Margin && qty > 0.0 && order.birth.is_none() {
+            return self.within_margin(order, quote, Share { wanted, qty });
+        }
         Ok(Share { wanted, qty })
     }
 
     fn affordable(&self, request: &OrderRequest, budget: f64, quote: &Quote) -> f64 {
-        let market = self.spec.market;
+        let contract = &self.engine.contracts[request.instrument.ix()];
         let price = self.price_of(request, quote, 0.0);
-        market.fees().affordable(request.side, budget, price, market.multiplier, market.lot)
+        let fees = contract.fees(self.spec.market, self.clock.date);
+        let qty = fees.affordable(request.side, budget, price, contract.multiplier, contract.lots.lot);
+        contract.lots.accept(request.side, qty, 0.0)
     }
 
     /// Price of an execution, after slippage where the kind of order pays it.
     fn price_of(&self, request: &OrderRequest, quote: &Quote, _qty: f64) -> f64 {
         match request.kind {
             OrderKind::Limit(_) => quote.raw_price,
-            OrderKind::Market | OrderKind::Stop(_) => self.slippage.slipped(request.side, quote.raw_price),
+            OrderKind::Market | OrderKind::Stop(_) => {
+                let slipped = self.slippage.slipped(request.side, quote.raw_price);
+                quote.band.map_or(slipped, |band| band.clamp(slipped))
+            }
         }
     }
 
     fn fees_of(&self, order: &Order, qty: f64, notional: f64) -> f64 {
-        let fees = self.spec.market.fees();
+        let contract = &self.engine.contracts[order.request.instrument.ix()];
+        let fees = contract.fees(self.spec.market, self.clock.date);
+        if let Some(today) = contract.close_today(self.spec.market) {
+            return self.fees_with_close_today(order, &fees, today, qty, notional);
+        }
         charge(&fees, &order.progress, self.clock.date, order.request.side, qty, notional)
     }
 
@@ -799,6 +849,8 @@ struct Quote {
     /// Before slippage.
     raw_price: f64,
     row: u32,
+    /// The price limits of the day.
+    band: Option<Band>,
 }
 
 /// What an order gets of what it wants.

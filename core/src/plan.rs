@@ -55,7 +55,7 @@ pub struct PlanSpec {
     /// Parameters of rules that are the same for every trial.
     #[serde(default)]
     pub constants: BTreeMap<String, f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::market::read_market")]
     pub market: Market,
     #[serde(default)]
     pub mode: Mode,

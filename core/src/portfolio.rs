@@ -1,5 +1,6 @@
 //! Cash, positions, round trips: the accounting of one account (SEMANTICS section 7).
 
+use crate::market::{Contract, Distribution};
 use crate::model::{Fill, RoundTrip, Side};
 use crate::units::{InstrumentIx, TsNs};
 use std::collections::VecDeque;
@@ -22,6 +23,20 @@ pub struct Position {
     lots: VecDeque<Lot>,
     /// Last close; NaN before the first bar.
     mark: f64,
+    multiplier: f64,
+    margin: f64,
+    hold_days: u32,
+    /// Where cash settles by variation: what the position was worth when cash last moved.
+    settled: f64,
+}
+
+/// Bought units that may not be sold yet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Hold {
+    instrument: u32,
+    qty: f64,
+    /// The trading date, counted from one, on which they are free.
+    free_on: u32,
 }
 
 impl Position {
@@ -45,7 +60,11 @@ impl Position {
 #[derive(Debug, Default)]
 pub struct Portfolio {
     cash: f64,
-    multiplier: f64,
+    /// Gains and losses move cash at settlement instead of the notional at the fill.
+    settles: bool,
+    /// Trading dates since the run began.
+    day: u32,
+    holds: Vec<Hold>,
     positions: Vec<Position>,
     /// Instruments with a position, ascending: the order in which equity is summed.
     held: Vec<u32>,
@@ -56,7 +75,9 @@ impl Portfolio {
     /// A flat account; keeps the memory of the last run.
     pub fn reset(&mut self, cash: f64, n_instruments: usize, multiplier: f64) {
         self.cash = cash;
-        self.multiplier = multiplier;
+        self.settles = false;
+        self.day = 0;
+        self.holds.clear();
         self.held.clear();
         self.positions.resize_with(n_instruments, Position::default);
         for position in &mut self.positions {
@@ -64,7 +85,46 @@ impl Portfolio {
             position.avg_price = 0.0;
             position.lots.clear();
             position.mark = f64::NAN;
+            position.multiplier = multiplier;
+            position.margin = 1.0;
+            position.hold_days = 0;
+            position.settled = 0.0;
         }
+    }
+
+    /// Takes the terms of every instrument; `settles` as `daily_settlement` of the market.
+    pub fn set_terms(&mut self, contracts: &[Contract], settles: bool) {
+        self.settles = settles;
+        for (position, contract) in self.positions.iter_mut().zip(contracts) {
+            position.multiplier = contract.multiplier;
+            position.margin = contract.margin;
+            position.hold_days = contract.sell_after_days;
+        }
+    }
+
+    /// A trading date begins: units bought long enough ago are free.
+    pub fn begin_date(&mut self) {
+        self.day += 1;
+        let day = self.day;
+        self.holds.retain(|hold| hold.free_on > day);
+    }
+
+    /// The trading date ends: gains and losses since the last settlement move cash.
+    pub fn settle(&mut self) {
+        if !self.settles {
+            return;
+        }
+        for &ix in &self.held {
+            let position = &mut self.positions[ix as usize];
+            let worth = position.qty * position.mark * position.multiplier;
+            self.cash += worth - position.settled;
+            position.settled = worth;
+        }
+    }
+
+    /// Takes a fee from cash.
+    pub fn charge(&mut self, fee: f64) {
+        self.cash -= fee;
     }
 
     pub fn cash(&self) -> f64 {
@@ -101,7 +161,8 @@ impl Portfolio {
         let mut equity = self.cash;
         for &ix in &self.held {
             let position = &self.positions[ix as usize];
-            equity += position.qty * position.mark * self.multiplier;
+            let worth = position.qty * position.mark * position.multiplier;
+            equity += if self.settles { worth - position.settled } else { worth };
         }
         equity
     }
@@ -110,7 +171,7 @@ impl Portfolio {
     pub fn gross_exposure(&self) -> f64 {
         let value = |&ix: &u32| {
             let position = &self.positions[ix as usize];
-            (position.qty * position.mark * self.multiplier).abs()
+            (position.qty * position.mark * position.multiplier).abs()
         };
         self.held.iter().map(value).sum()
     }
@@ -118,9 +179,15 @@ impl Portfolio {
     /// Books an execution; closed round trips are appended to `trips`. `high` and `low` are the instrument's series.
     pub fn apply(&mut self, fill: &Fill, high: &[f64], low: &[f64], trips: &mut Vec<RoundTrip>) {
         let signed = fill.side.sign() * fill.qty;
-        self.cash -= signed * fill.price * self.multiplier + fill.fees;
-        let fee_per_unit = fill.fees / fill.qty;
         let ix = fill.instrument.ix();
+        let worth = signed * fill.price * self.positions[ix].multiplier;
+        if self.settles {
+            self.cash -= fill.fees;
+            self.positions[ix].settled += worth;
+        } else {
+            self.cash -= worth + fill.fees;
+        }
+        let fee_per_unit = fill.fees / fill.qty;
         let before = self.positions[ix].qty;
         let mut opens = fill.qty;
         if before != 0.0 && (before > 0.0) != (signed > 0.0) {
@@ -130,6 +197,9 @@ impl Portfolio {
         if signed == -before {
             position.qty = 0.0;
             position.lots.clear();
+            // What is closed for good settles at once.
+            self.cash -= position.settled;
+            position.settled = 0.0;
         } else {
             position.qty = before + signed;
             if opens > 0.0 {
@@ -138,6 +208,13 @@ impl Portfolio {
                 let lot = Lot { qty: opens, price: fill.price, fee_per_unit, ts: fill.ts, row: fill.row };
                 position.lots.push_back(lot);
             }
+        }
+        if position.hold_days > 0 && fill.side == Side::Buy && position.qty > 0.0 {
+            self.holds.push(Hold {
+                instrument: fill.instrument.0,
+                qty: fill.qty.min(position.qty),
+                free_on: self.day + position.hold_days,
+            });
         }
         let is_held = position.qty != 0.0;
         match (self.held.binary_search(&fill.instrument.0), is_held) {
@@ -186,7 +263,7 @@ impl Portfolio {
             }
             let (above, below) = ((top - lot.price).max(0.0), (lot.price - bottom).max(0.0));
             let (favourable, adverse) = if sign > 0.0 { (above, below) } else { (below, above) };
-            let gross = sign * (fill.price - lot.price) * qty * self.multiplier;
+            let gross = sign * (fill.price - lot.price) * qty * position.multiplier;
             let fees = (lot.fee_per_unit + exit_fee_per_unit) * qty;
             trips.push(RoundTrip {
                 instrument: fill.instrument,
@@ -201,7 +278,7 @@ impl Portfolio {
                 gross,
                 fees,
                 net: gross - fees,
-                notional: lot.price * qty * self.multiplier,
+                notional: lot.price * qty * position.multiplier,
                 mae: adverse / lot.price,
                 mfe: favourable / lot.price,
             });
@@ -210,9 +287,106 @@ impl Portfolio {
         left
     }
 
-    /// Units that may be sold without going short.
+    /// Units that may be sold today without going short.
+    #[inline]
     pub fn sellable(&self, instrument: InstrumentIx) -> f64 {
-        self.positions[instrument.ix()].qty.max(0.0)
+        self.sellable_in(instrument, 0)
+    }
+
+    /// Units that may be sold without going short after so many trading dates, as things stand.
+    #[inline]
+    pub fn sellable_in(&self, instrument: InstrumentIx, days: u32) -> f64 {
+        let held = self.positions[instrument.ix()].qty.max(0.0);
+        if self.holds.is_empty() {
+            return held;
+        }
+        let is_locked = |hold: &&Hold| hold.instrument == instrument.0 && hold.free_on > self.day + days;
+        let locked: f64 = self.holds.iter().filter(is_locked).map(|hold| hold.qty).sum();
+        (held - locked).max(0.0)
+    }
+
+    /// Whether some units of an instrument may not be sold today.
+    pub fn has_locked(&self, instrument: InstrumentIx) -> bool {
+        self.holds.iter().any(|hold| hold.instrument == instrument.0)
+    }
+
+    /// Units of a position whose oldest lots were opened at `row` or after, of the `qty` oldest.
+    pub fn opened_since(&self, instrument: InstrumentIx, row: u32, qty: f64) -> f64 {
+        let mut left = qty;
+        let mut fresh = 0.0;
+        for lot in &self.positions[instrument.ix()].lots {
+            let paired = lot.qty.min(left);
+            fresh += if lot.row >= row { paired } else { 0.0 };
+            left -= paired;
+            if left <= 0.0 {
+                break;
+            }
+        }
+        fresh
+    }
+
+    /// Equity less what the positions tie up.
+    pub fn free_margin(&self) -> f64 {
+        self.equity() - self.margin_used()
+    }
+
+    /// What the positions tie up at their last closes.
+    pub fn margin_used(&self) -> f64 {
+        let one = |&ix: &u32| {
+            let position = &self.positions[ix as usize];
+            (position.qty * position.mark * position.multiplier).abs() * position.margin
+        };
+        self.held.iter().map(one).sum()
+    }
+
+    /// Value of what is sold short, at last closes.
+    pub fn short_value(&self) -> f64 {
+        let one = |&ix: &u32| {
+            let position = &self.positions[ix as usize];
+            (-position.qty * position.mark * position.multiplier).max(0.0)
+        };
+        self.held.iter().map(one).sum()
+    }
+
+    /// An instrument goes ex: units, costs and the mark change, and equity does not. Fractions of a unit and rights
+    /// that cash does not reach are paid out at the reference price.
+    pub fn distribute(&mut self, instrument: InstrumentIx, action: &Distribution, whole_units: bool) {
+        let position = &mut self.positions[instrument.ix()];
+        let reference = action.reference(position.mark);
+        position.mark = reference;
+        if position.qty == 0.0 {
+            return;
+        }
+        let before = position.qty;
+        self.cash += before * action.cash * position.multiplier;
+        let whole = |qty: f64| if whole_units { qty.trunc() } else { qty };
+        let multiplied = action.multiplied(before);
+        let mut after = whole(multiplied);
+        self.cash += (multiplied - after) * reference * position.multiplier;
+        let offered = action.subscribed(before);
+        let cost = action.rights_price * position.multiplier;
+        let taken = if before > 0.0 && offered * cost <= self.cash { whole(offered) } else { 0.0 };
+        self.cash -= taken * cost;
+        self.cash += (offered - taken) * (reference * position.multiplier - cost);
+        after += taken;
+        let ratio = after / before;
+        position.qty = after;
+        position.avg_price = action.reference(position.avg_price);
+        for lot in &mut position.lots {
+            lot.qty *= ratio;
+            lot.fee_per_unit /= ratio;
+            lot.price = action.reference(lot.price).max(f64::MIN_POSITIVE);
+        }
+        for hold in self.holds.iter_mut().filter(|hold| hold.instrument == instrument.0) {
+            hold.qty *= ratio;
+        }
+        if after == 0.0 {
+            position.lots.clear();
+            self.holds.retain(|hold| hold.instrument != instrument.0);
+            if let Ok(at) = self.held.binary_search(&instrument.0) {
+                self.held.remove(at);
+            }
+        }
     }
 
     /// The side that would reduce the position; none when flat.

@@ -161,12 +161,14 @@ pub enum OrderTag {
     TrailingStop,
     MaxBars,
     Rebalance,
+    /// Forced: the margin of the account does not carry its positions.
+    Liquidation,
     /// A word of the strategy's own: a position in the list that its owner keeps.
     Custom(u32),
 }
 
 impl OrderTag {
-    const NAMED: [Self; 8] = [
+    const NAMED: [Self; 9] = [
         Self::None,
         Self::Entry,
         Self::Exit,
@@ -175,6 +177,7 @@ impl OrderTag {
         Self::TrailingStop,
         Self::MaxBars,
         Self::Rebalance,
+        Self::Liquidation,
     ];
 
     /// The tag that a word names, if it is one of the engine's own.
@@ -193,6 +196,7 @@ impl OrderTag {
             Self::TrailingStop => "trailing_stop",
             Self::MaxBars => "max_bars",
             Self::Rebalance => "rebalance",
+            Self::Liquidation => "liquidation",
         }
     }
 }
@@ -244,6 +248,14 @@ pub enum Reject {
     ShortNotAllowed,
     /// The order named by a cancel is not working.
     NotWorking,
+    /// The market takes no such quantity.
+    Lot,
+    /// Units bought too recently, or already on offer.
+    NotSellable,
+    /// A limit outside the price limits of the day.
+    PriceLimit,
+    /// The margin of the account does not carry the order.
+    InsufficientMargin,
 }
 
 impl Reject {
@@ -255,6 +267,10 @@ impl Reject {
             Self::InsufficientCash => "insufficient_cash",
             Self::ShortNotAllowed => "short_not_allowed",
             Self::NotWorking => "not_working",
+            Self::Lot => "lot",
+            Self::NotSellable => "not_sellable",
+            Self::PriceLimit => "price_limit",
+            Self::InsufficientMargin => "insufficient_margin",
         }
     }
 }
@@ -272,6 +288,8 @@ pub enum CloseReason {
     TimeInForce,
     /// The data ended.
     EndOfData,
+    /// The instrument went ex: prices of the order mean something else now.
+    CorporateAction,
 }
 
 impl CloseReason {
@@ -282,6 +300,7 @@ impl CloseReason {
             Self::PositionClosed => "position_closed",
             Self::TimeInForce => "time_in_force",
             Self::EndOfData => "end_of_data",
+            Self::CorporateAction => "corporate_action",
         }
     }
 }

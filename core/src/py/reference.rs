@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(market_profiles, module)?)?;
+    module.add_function(wrap_pyfunction!(market_profile, module)?)?;
+    module.add_function(wrap_pyfunction!(price_band, module)?)?;
     module.add_function(wrap_pyfunction!(metric_names, module)?)?;
     module.add_function(wrap_pyfunction!(metric_reference, module)?)?;
     module.add_function(wrap_pyfunction!(function_reference, module)?)?;
@@ -20,6 +23,23 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 fn column(values: impl Iterator<Item = String>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
+}
+
+#[pyfunction]
+fn market_profiles() -> Vec<&'static str> {
+    crate::market::PROFILES.iter().map(|(name, _)| *name).collect()
+}
+
+#[pyfunction]
+fn market_profile(py: Python<'_>, name: &str) -> PyResult<String> {
+    let items = crate::market::profile_items(name).map_err(|e| errors::to_py(py, e))?;
+    Ok(serde_json::Value::Object(items).to_string())
+}
+
+#[pyfunction]
+fn price_band(reference: f64, rate: f64, tick: f64) -> (f64, f64) {
+    let band = crate::market::band(reference, rate, tick);
+    (band.down, band.up)
 }
 
 #[pyfunction]
