@@ -25,8 +25,11 @@ __all__ = [
     "__version__",
     "aggregate",
     "function_reference",
+    "market_profile",
+    "market_profiles",
     "metric_names",
     "metric_reference",
+    "price_band",
     "summarize_returns",
 ]
 
@@ -231,6 +234,15 @@ class StrategyContext:
         self, asset: int, value: float, kind: Literal["qty", "value", "pct"], tag: str = "rebalance"
     ) -> None:
         """Move the position to a target, resolved at this close when the callback returns, reductions first."""
+
+def market_profiles() -> list[str]:
+    """Names of the market profiles, `simple` first."""
+
+def market_profile(name: str) -> str:
+    """Every item of a market profile as a JSON mapping. Raises SpecError for an unknown one."""
+
+def price_band(reference: float, rate: float, tick: float) -> tuple[float, float]:
+    """Lowest and highest price around a reference, rounded to the tick half up in decimal."""
 
 def metric_names() -> list[str]: ...
 def metric_reference() -> ArrowTable:

@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import AkqUsageError
+from akq_dist.specs.base import Spec
+from akq_dist.specs.market import ENGINE_ITEMS, profile_items
 from akq_dist.specs.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from akq_dist import _core
     from akq_dist.data import PanelData
     from akq_dist.result import BacktestResult
-    from akq_dist.specs import ProtectionSpec, RulesSpec, SizeSpec, Space, SweepFile, SweepSpec, TrailingSpec
+    from akq_dist.specs import MarketSpec, ProtectionSpec, RulesSpec, SizeSpec, Space, SweepFile, SweepSpec, TrailingSpec
     from akq_dist.strategy import Strategy
 
 Output = tuple[str, "str | None"]
@@ -161,27 +163,11 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
     objective = {part.min_defined for part in spec.objective}
     if len(objective) > 1:
         raise AkqUsageError("objective: min_defined differs between the objectives; one value holds for all")
-    market = spec.market
     plan = {
         "strategy": {"callback": True} if rules is None else {"rules": _rules(rules)},
         "params": names,
         "constants": {} if rules is None else {name: _number(name, value) for name, value in fixed.items()},
-        "market": {
-            "cash": market.cash,
-            "fill": market.fill,
-            "slippage_bps": market.slippage.bps,
-            "commission": {
-                "rate": market.commission.rate,
-                "per_share": market.commission.per_share,
-                "minimum": market.commission.minimum,
-            },
-            "sell_tax": market.sell_tax,
-            "lot": market.lot,
-            "multiplier": market.multiplier,
-            "shorts": market.shorts,
-            "buying_power": market.buying_power,
-            "on_insufficient_cash": market.on_insufficient_cash,
-        },
+        "market": _market(spec.market),
         "mode": spec.mode,
         "window": {"start": _days(spec.data.start), "end": _days(spec.data.end)},
         "metrics": {
@@ -194,6 +180,36 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
         "min_defined": objective.pop() if objective else 0.5,
     }
     return json.dumps(plan, allow_nan=False)
+
+
+def _market(market: MarketSpec) -> dict[str, Any]:
+    """The market of a plan: what the profile does not say by itself."""
+    items: dict[str, Any] = {
+        "cash": market.cash,
+        "fill": market.fill,
+        "slippage_bps": market.slippage.bps,
+        "commission": {
+            "rate": market.commission.rate,
+            "per_share": market.commission.per_share,
+            "minimum": market.commission.minimum,
+        },
+        "sell_tax": market.sell_tax,
+        "lot": market.lot,
+        "multiplier": market.multiplier,
+        "shorts": market.shorts,
+        "buying_power": market.buying_power,
+        "on_insufficient_cash": market.on_insufficient_cash,
+    }
+    for item in ENGINE_ITEMS:
+        value = getattr(market, item)
+        if value is not None:
+            items[item] = value.to_dict() if isinstance(value, Spec) else value
+    if market.profile == "simple":
+        return items
+    # An item as the profile has it is no override: boards may have another one.
+    base = profile_items(market.profile)
+    changed = {item: value for item, value in items.items() if base[item] != value}
+    return {"profile": market.profile, **changed}
 
 
 def _rules(rules: RulesSpec) -> dict[str, Any]:
