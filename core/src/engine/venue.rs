@@ -168,7 +168,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
             contract.band_at(market, view, row)
         } else {
             // The next day's reference is this close, unless the instrument goes ex.
-            contract.band_at(market, view, row)?;
+            if contract.is_free_after(market, view, row) {
+                return None;
+            }
             let is_st = view.named("is_st").is_some_and(|column| column[row] > 0.0);
             let tomorrow = TradingDate(self.clock.date.0 + 1);
             let goes_ex = contract.distributions.iter().any(|d| d.ex_date.0 > self.clock.date);

@@ -149,6 +149,11 @@ impl Contract {
         self.distributions.iter().filter(passed).fold(close, |price, d| self.reference(d, price))
     }
 
+    /// Whether the date after that of a row is one of the free first dates of a listing.
+    pub fn is_free_after(&self, market: &Market, view: &AssetView<'_>, row: usize) -> bool {
+        self.listed.is_some_and(|listed| self.is_free(market, view, row + 1, listed))
+    }
+
     /// Whether the date that begins at row `first` is one of the free first dates of a listing.
     fn is_free(&self, market: &Market, view: &AssetView<'_>, first: usize, listed: Day) -> bool {
         let limits = self.of(market).and_then(|b| b.price_limit.as_ref()).unwrap_or(&market.price_limit);
