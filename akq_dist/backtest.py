@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from akq_dist import _core
     from akq_dist.data import PanelData
     from akq_dist.result import BacktestResult
-    from akq_dist.specs import MarketSpec, ProtectionSpec, RulesSpec, SizeSpec, Space, SweepFile, SweepSpec, TrailingSpec
+    from akq_dist.specs import (
+        MarketSpec,
+        ProtectionSpec,
+        RulesSpec,
+        SizeSpec,
+        Space,
+        SweepFile,
+        SweepSpec,
+        TrailingSpec,
+    )
     from akq_dist.strategy import Strategy
 
 Output = tuple[str, "str | None"]

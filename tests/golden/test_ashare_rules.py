@@ -114,7 +114,9 @@ def lot_size(case: dict[str, Any]) -> None:
         orders.insert(0, [0, "buy", bought, None])
         if bought != held:
             bonus = held / bought - 1.0
-            market["corporate_actions"] = [{"symbol": SYMBOL, "ex_date": str(frame["date"][2]), "bonus": bonus}]
+            market["corporate_actions"] = [
+                {"symbol": SYMBOL, "ex_date": str(frame["date"][2]), "bonus": bonus}
+            ]
     result = run(frame, orders, **market)
     assert filled(result)[-1] == case["expected"]["accepted_qty"]
 
@@ -210,7 +212,11 @@ def corporate_action(case: dict[str, Any]) -> None:
     is_cash = "CNY" in do["plan"]
     reference = want.get("reference_price_D2", round(close / (1.0 + per_ten(do["plan"])), 2))
     frame = bars([flat(close)] * 2 + [flat(reference)] * 2)
-    action = {"symbol": SYMBOL, "ex_date": str(frame["date"][2]), "cash" if is_cash else "bonus": per_ten(do["plan"])}
+    action = {
+        "symbol": SYMBOL,
+        "ex_date": str(frame["date"][2]),
+        "cash" if is_cash else "bonus": per_ten(do["plan"]),
+    }
     market: dict[str, Any] = {
         "corporate_actions": [action],
         "commission": {"rate": 0.0, "minimum": 0.0},
@@ -227,7 +233,10 @@ def corporate_action(case: dict[str, Any]) -> None:
                 last = [1, side, position, None]
                 result = run(moved, [buy, last], **market)
                 fills = [f for f in result.fills.to_dicts() if f["row"] == 2]
-                assert sum(f["qty"] for f in fills) == expected * (1.5 if side == "sell" else 1.0), (limit, beyond)
+                assert sum(f["qty"] for f in fills) == expected * (1.5 if side == "sell" else 1.0), (
+                    limit,
+                    beyond,
+                )
         return
     result = run(frame, [buy], **market)
     equity = result.equity["equity"].to_list()
