@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from akq_dist.record.agreement import Agreement
     from akq_dist.record.protocols import TrialRecord
     from akq_dist.request import Request
     from akq_dist.search.choose import Estimate
@@ -359,6 +360,26 @@ def sync(
             return sync_views(prepare(request), book, name, on_progress)
     finally:
         book.close()
+
+
+def verify(
+    study: str | Path,
+    *,
+    ledger: str | Path = "akq/ledger.db",
+    overrides: Sequence[str] = (),
+    repair: bool = False,
+    on_progress: Callable[[str, int], None] | None = None,
+) -> Agreement:
+    """Compare ledger, Optuna and MLflow trial by trial; with `repair` make the views what the ledger says.
+
+    Comparing needs neither data nor strategy. Raises AkqStudyError when there is no such study.
+    """
+    from akq_dist.search.agree import repair_study, verify_study
+
+    request, path, name = _study_request(study, Path(ledger), overrides)
+    if repair:
+        return repair_study(request, path, name, on_progress)
+    return verify_study(request.spec, path, name)
 
 
 def _study_request(study: str | Path, ledger: Path, overrides: Sequence[str]) -> tuple[Request, Path, str]:

@@ -17,7 +17,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=(
         "Every command takes --debug. "
-        "Exit codes: 0 ok, 2 usage, 3 data, 4 too many failed trials, 5 look-ahead found, 130 interrupted."
+        "Exit codes: 0 ok, 2 usage, 3 data, 4 too many failed trials, "
+        "5 a check failed (look-ahead found, views differ), 130 interrupted."
     ),
 )
 sweep_app = typer.Typer(help="Run parameter sweeps.", no_args_is_help=True, rich_markup_mode=None)
@@ -130,6 +131,35 @@ def sweep_sync(target: Target, ledger: LedgerPath = DEFAULT_LEDGER) -> int:
     return sync(target, ledger)
 
 
+@sweep_app.command("verify")
+def sweep_verify(
+    target: Target,
+    set_: Set = None,
+    ledger: LedgerPath = DEFAULT_LEDGER,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Make Optuna and MLflow what the ledger says, then compare again."),
+    ] = False,
+    json_: Json = False,
+) -> int:
+    """Prove that ledger, Optuna and MLflow hold the same trials; exit code 5 where they do not."""
+    from akq_dist.cli.sweep_commands import verify
+
+    return verify(target, set_ or [], ledger, repair=repair, as_json=json_)
+
+
+@sweep_app.command("export")
+def sweep_export(
+    target: Target,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write: .parquet, .csv or .arrow.")],
+    ledger: LedgerPath = DEFAULT_LEDGER,
+) -> int:
+    """Write all trials of a study to a file, one row a trial."""
+    from akq_dist.cli.study_commands import export
+
+    return export(target, out, ledger)
+
+
 @sweep_app.command("schema")
 def sweep_schema() -> None:
     """Print the JSON schema of sweep files."""
@@ -217,6 +247,29 @@ def study_best(
     from akq_dist.cli.study_commands import best
 
     return best(study, n, ledger, as_json=json_)
+
+
+@study_app.command("pareto")
+def study_pareto(study: Study, ledger: LedgerPath = DEFAULT_LEDGER, json_: Json = False) -> int:
+    """Show every trial that no other dominates; with one objective the best alone."""
+    from akq_dist.cli.study_commands import pareto
+
+    return pareto(study, ledger, as_json=json_)
+
+
+@study_app.command("importance")
+def study_importance(
+    study: Study,
+    objective: Annotated[
+        str | None, typer.Option("--objective", metavar="NAME", help="Which, when there are several.")
+    ] = None,
+    ledger: LedgerPath = DEFAULT_LEDGER,
+    json_: Json = False,
+) -> int:
+    """Show how much each parameter matters for the objective (PED-ANOVA over the complete trials)."""
+    from akq_dist.cli.study_commands import importance
+
+    return importance(study, objective, ledger, as_json=json_)
 
 
 @data_app.command("check")

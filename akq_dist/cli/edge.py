@@ -1,7 +1,7 @@
 """The edge of the process: arguments in, exit code out, errors as one message.
 
 Exit codes: 0 ok, 1 a fault of the program, 2 usage, 3 data, 4 too many failed trials,
-5 look-ahead found, 130 interrupted.
+5 a check failed (look-ahead found, views differ), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ FAULT: Final = 1
 USAGE: Final = 2
 DATA: Final = 3
 TOO_MANY_FAILED: Final = 4
+CHECK_FAILED: Final = 5
 INTERRUPTED: Final = 130
 
 

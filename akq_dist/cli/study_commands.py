@@ -86,6 +86,52 @@ def best(name: str, n: int, ledger: Path, *, as_json: bool) -> int:
     return 0
 
 
+def pareto(name: str, ledger: Path, *, as_json: bool) -> int:
+    """Print the trials that no other dominates."""
+    from akq_dist.search.ranking import best_of
+
+    with opened(ledger) as book:
+        study = find_study(book, name)
+        records = best_of(_store(book, study))
+    if as_json:
+        print_json({"study": study.name, "pareto": [_plain(record) for record in records]})
+        return 0
+    if not records:
+        say("no trial is complete and meets the constraints")
+        return 0
+    print_best(study, records)
+    return 0
+
+
+def importance(name: str, objective: str | None, ledger: Path, *, as_json: bool) -> int:
+    """Print how much each parameter matters."""
+    from akq_dist.search.importance import importances
+
+    with opened(ledger) as book:
+        study = find_study(book, name)
+        found = importances(_store(book, study), objective)
+    if as_json:
+        print_json({"study": study.name, **found.to_dict()})
+        return 0
+    print_table(
+        ["parameter", f"importance for {found.objective}"], [[k, f"{v:.3f}"] for k, v in found.shares.items()]
+    )
+    if found.n_used < found.n_complete:
+        say(f"from {found.n_used:,} of {found.n_complete:,} complete trials, evenly spaced")
+    return 0
+
+
+def export(target: str, out: Path, ledger: Path) -> int:
+    """Write the table of all trials to a file; what it replaces stays until the new one is whole."""
+    from akq_dist.record.table import write_results
+
+    name, ledger = locate(target, ledger)
+    with opened(ledger) as book:
+        n_rows = write_results(_store(book, find_study(book, name)), out)
+    say(f"{n_rows:,} trials written to {out}")
+    return 0
+
+
 def status(target: str, ledger: Path, *, as_json: bool) -> int:
     """Print how far a study has come."""
     name, ledger = locate(target, ledger)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from akq_dist.cli.console import count_text, duration_text, params_text, print_json, print_table, say
-from akq_dist.cli.edge import INTERRUPTED
+from akq_dist.cli.edge import CHECK_FAILED, INTERRUPTED, OK
 from akq_dist.cli.progress import ProgressView
 
 if TYPE_CHECKING:
@@ -83,6 +83,28 @@ def sync(target: str, ledger: Path) -> int:
     if not problems:
         say("Optuna and MLflow have all that the ledger has")
     return 1 if problems else 0
+
+
+def verify(target: str, overrides: Sequence[str], ledger: Path, *, repair: bool, as_json: bool) -> int:
+    """Compare the views of a study with the ledger, and say what differs."""
+    from akq_dist.sweep import verify as compare
+
+    found = compare(target, ledger=ledger, overrides=overrides, repair=repair)
+    if as_json:
+        print_json(found.to_dict())
+        return OK if found.ok else CHECK_FAILED
+    for check in found.checks:
+        state = "agrees" if check.ok else f"{check.n_differences:,} differences"
+        print(f"{check.view}: {check.n_found:,} of {check.n_expected:,} trials, {state} ({check.place})")
+        for line in check.lines:
+            print(f"  {line}")
+        if check.n_differences > len(check.lines):
+            print(f"  ... and {check.n_differences - len(check.lines):,} more")
+    if found.trials["asked"]:
+        say(f"{found.trials['asked']:,} trials are open: the study runs or was interrupted")
+    if not found.ok and not repair:
+        say(f"akq sweep verify {target} --repair rebuilds Optuna and MLflow from the ledger")
+    return OK if found.ok else CHECK_FAILED
 
 
 def replay_trial(study: str, trial: int, ledger: Path, *, as_json: bool) -> int:

@@ -160,6 +160,12 @@ class Ledger:
             )
         return None if row is None else (str(row[0]), json.loads(row[1]))
 
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with the file itself; empty when it is sound."""
+        with self.errors():
+            rows = self.connection().execute("PRAGMA quick_check(10)").fetchall()
+        return [f"the file is damaged: {row[0]}" for row in rows if row[0] != "ok"]
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Everything inside becomes durable together or not at all; one inside another joins it."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from akq_dist.errors import AkqStudyError, AkqUsageError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from akq_dist.record.trials import TrialBlock, TrialStore
 
 
@@ -26,6 +32,52 @@ def results_table(store: TrialStore) -> pa.Table:
         return pa.table({"number": pa.array([], pa.int64()), "state": pa.array([], pa.string())})
     # A parameter that is a whole number in one block and a float in the next becomes a float.
     return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+
+
+def write_results(store: TrialStore, path: Path) -> int:
+    """Write all trials to a `.parquet`, `.csv` or `.arrow` file; return their number.
+
+    The file appears when it is complete. Raises AkqUsageError for another ending, AkqStudyError when it cannot
+    be written.
+    """
+    kind = path.suffix.lower()
+    if kind not in _WRITERS:
+        raise AkqUsageError(f"{path}: write {', '.join(_WRITERS)}; the ending says which")
+    table = results_table(store)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _WRITERS[kind](table, partial)
+        partial.replace(path)
+    except OSError as error:
+        raise AkqStudyError(f"{path}: the trials cannot be written: {error.strerror or error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return int(table.num_rows)
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path, compression="zstd")
+
+
+def _write_csv(table: pa.Table, path: Path) -> None:
+    import pyarrow.csv as pc
+
+    pc.write_csv(table, path)
+
+
+def _write_arrow(table: pa.Table, path: Path) -> None:
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+
+
+_WRITERS: Final[dict[str, Callable[[pa.Table, Path], None]]] = {
+    ".parquet": _write_parquet,
+    ".csv": _write_csv,
+    ".arrow": _write_arrow,
+}
 
 
 def _table(block: TrialBlock, params: tuple[str, ...], outputs: tuple[str, ...], n_values: int) -> pa.Table:

@@ -309,6 +309,24 @@ class TrialStore:
                     state.update(part or b"")
         return state.hexdigest()
 
+    def n_settled(self) -> int:
+        """Return how many trials have ended before the first that is still open: what a view can hold."""
+        row = self._row(
+            "SELECT coalesce(min(CASE WHEN state = 'asked' THEN number END), max(number) + 1, 0) "
+            "FROM trial WHERE sid = ?"
+        )
+        return int(row[0])
+
+    def contradictions(self) -> list[tuple[str, int]]:
+        """Return the keys whose complete trials have different result hashes, and how many hashes."""
+        with self.ledger.errors():
+            rows = self.ledger.connection().execute(
+                "SELECT key, count(DISTINCT hash) FROM trial WHERE sid = ? AND state = 'complete' "
+                "GROUP BY key HAVING count(DISTINCT hash) > 1 ORDER BY key",
+                (self.study.sid,),
+            )
+            return [(str(key), int(n)) for key, n in rows]
+
     def results(self) -> pa.Table:
         """Return one row a trial: number, state, values, parameters (`params_x`), metrics, reason, timings."""
         from akq_dist.record.table import results_table

@@ -225,6 +225,19 @@ def load_optuna_study(url: str, name: str) -> Study:
     return study
 
 
+def delete_optuna_study(url: str, record: StudyRecord) -> None:
+    """Delete the Optuna study of a sweep, so that it is filled again from the ledger.
+
+    Raises AkqStudyError when the study of that name is somebody else's.
+    """
+    if owner_of(url, record.name) != record.id:
+        raise AkqStudyError(
+            f"the Optuna storage {redact_url(url)} has a study '{record.name}' that is not this one; "
+            "it is left as it is."
+        )
+    import_optuna().delete_study(study_name=record.name, storage=open_storage(url))
+
+
 def owner_of(url: str, name: str) -> str | None:
     """Return the id of the ledger study behind an Optuna study.
 

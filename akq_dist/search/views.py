@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from akq_dist.record.ledger import Ledger
+    from akq_dist.search.judge import Judge
     from akq_dist.search.prepare import Prepared
     from akq_dist.search.progress import Progress
 
@@ -152,7 +153,9 @@ class Views:
         if plan.limit == 0:
             return []
         held = set(store.watermark(self._tracker_view)[1].get("detailed", ()))
-        return [number for number in best_numbers(self._prepared, store, plan.limit) if number not in held]
+        return [
+            number for number in best_numbers(self._prepared.judge, store, plan.limit) if number not in held
+        ]
 
     def attach(self, details: Sequence[Any]) -> None:
         """Hand tables to the tracker and remember that it has them. Raises TrackerError."""
@@ -181,7 +184,7 @@ class Views:
         if outcome.wall_s > 0.0:
             summary["trials_per_s"] = outcome.n_finished / outcome.wall_s
             summary["bars_per_s"] = outcome.n_bars / outcome.wall_s
-        best = best_numbers(self._prepared, store, 1)
+        best = best_numbers(self._prepared.judge, store, 1)
         if best and len(store.study.objectives) == 1:
             block = store.take(best)
             summary[f"best.{store.study.objectives[0][0]}"] = float(block.values[0, 0])
@@ -205,7 +208,7 @@ class Views:
     def _record_best(self, tracking: Tracking) -> bool:
         limit = tracking.plan.limit or 0
         try:
-            numbers = sorted(best_numbers(self._prepared, self._store, limit)) if limit else []
+            numbers = sorted(best_numbers(self._prepared.judge, self._store, limit)) if limit else []
             for start in range(0, len(numbers), 100):
                 block = self._store.take(numbers[start : start + 100])
                 tracking.record([self._store.record(block, ix) for ix in range(len(block))], CALL_S)
@@ -223,7 +226,7 @@ class Views:
         return TrackerLinks(noted["tracking_uri"], noted["experiment_id"], noted["run_id"])
 
 
-def best_numbers(prepared: Prepared, store: TrialStore, limit: int | None) -> list[int]:
+def best_numbers(judge: Judge, store: TrialStore, limit: int | None) -> list[int]:
     """Return the numbers of the best feasible trials, best first.
 
     Without a limit all complete trials in number order.
@@ -232,7 +235,7 @@ def best_numbers(prepared: Prepared, store: TrialStore, limit: int | None) -> li
     for block in store.blocks(size=20_000):
         keep = np.array([state == "complete" for state in block.states], dtype=np.bool_)
         if limit is not None:
-            keep &= feasible_rows(prepared.judge.violations(block.metrics))
+            keep &= feasible_rows(judge.violations(block.metrics))
         numbers.append(block.numbers[keep])
         values.append(block.values[keep])
     if not numbers:
@@ -240,7 +243,7 @@ def best_numbers(prepared: Prepared, store: TrialStore, limit: int | None) -> li
     all_numbers = np.concatenate(numbers)
     if limit is None:
         return [int(number) for number in all_numbers]
-    return rank_best(prepared.judge, all_numbers, np.concatenate(values), limit)
+    return rank_best(judge, all_numbers, np.concatenate(values), limit)
 
 
 def sync_views(

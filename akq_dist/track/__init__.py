@@ -3,6 +3,7 @@
 from akq_dist.track.background import BackgroundTracker
 from akq_dist.track.mlflow_tracker import MlflowOptions, MlflowTracker
 from akq_dist.track.policy import ArtifactsPlan, RunsPlan, plan_artifacts, plan_runs
+from akq_dist.track.verify import check_runs, rewrite_runs
 
 __all__ = [
     "ArtifactsPlan",
@@ -10,6 +11,8 @@ __all__ = [
     "MlflowOptions",
     "MlflowTracker",
     "RunsPlan",
+    "check_runs",
     "plan_artifacts",
     "plan_runs",
+    "rewrite_runs",
 ]

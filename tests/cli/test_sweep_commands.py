@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import polars as pl
+import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +78,33 @@ def test_studies_are_listed_shown_and_ranked(akq: Akq) -> None:
     missing = akq("study", "show", "smal")
     assert missing.returncode == 2
     assert "did you mean 'small'" in missing.stderr
+
+
+def test_a_study_is_verified_exported_and_explained(akq: Akq, folder: Path) -> None:
+    facts = json.loads(akq("sweep", "run", "small.yaml", "--json").stdout)
+    checked = akq("sweep", "verify", "small", "--json")
+    assert (checked.returncode, json.loads(checked.stdout)["ok"]) == (0, True)
+    front = json.loads(akq("study", "pareto", "small", "--json").stdout)["pareto"]
+    assert [trial["number"] for trial in front] == [facts["best"]["number"]]
+    shares = json.loads(akq("study", "importance", "small", "--json").stdout)["importance"]
+    assert set(shares) == {"fast", "slow"}
+    assert sum(shares.values()) == pytest.approx(1.0)
+    for name in ("all.parquet", "all.csv", "all.arrow"):
+        assert akq("sweep", "export", "small", name).returncode == 0
+    frames = [
+        pl.read_parquet(folder / "all.parquet"),
+        pl.read_csv(folder / "all.csv"),
+        pl.read_ipc(folder / "all.arrow"),
+    ]
+    for frame in frames:
+        assert frame["number"].to_list() == list(range(facts["trials"]["total"]))
+        assert frame["value"].max() == facts["best"]["values"][0]
+    assert akq("sweep", "export", "small", "all.xlsx").returncode == 2
+    with closing(sqlite3.connect(folder / "akq" / "ledger.db")) as connection, connection:
+        connection.execute("DELETE FROM trial WHERE number = 3")
+    damaged = akq("sweep", "verify", "small")
+    assert damaged.returncode == 5
+    assert "trial numbers have gaps" in damaged.stdout
 
 
 def test_a_trial_replays_bit_for_bit_and_equals_its_backtest(akq: Akq, folder: Path) -> None:
