@@ -13,6 +13,7 @@ from akq_dist.record.protocols import Batch
 from akq_dist.record.registry import executor_class
 from akq_dist.record.serial import SerialExecutor
 from akq_dist.search.prepare import sample_points
+from akq_dist.search.samplers import ModelSampler, find_sampler
 
 if TYPE_CHECKING:
     from akq_dist.record.protocols import Executor
@@ -189,6 +190,9 @@ def notes_on(prepared: Prepared, source: str, n_threads: int) -> list[str]:
                 f"search.group is {prepared.group}, so at most {in_flight} trials run at once on "
                 f"{n_threads} threads; a larger group uses them all, and the sampler learns later"
             )
+        sampler = find_sampler(source)
+        if isinstance(sampler, ModelSampler) and not sampler.sees_constraints and prepared.judge.constraints:
+            notes.append(f"{source} does not see constraints: they only rule out winners; tpe and nsgaii do")
         if not search.deterministic:
             notes.append("search.deterministic is false: a repeat may give another study")
     return notes

@@ -64,14 +64,16 @@ def importances(store: TrialStore, objective: str | None = None) -> Importances:
         )
     chosen = np.unique(np.linspace(0, len(values) - 1, min(len(values), MAX_TRIALS)).astype(np.int64))
     memory = optuna.create_study(direction=study.objectives[column][1])
-    memory.add_trials(
-        [
+    for ix in chosen.tolist():
+        params = space.decode(points[ix])
+        active = space.active(params)
+        memory.add_trial(
             optuna.trial.create_trial(
-                params=space.decode(points[ix]), distributions=distributions, value=float(values[ix])
+                params={name: params[name] for name in active},
+                distributions={name: distributions[name] for name in active},
+                value=float(values[ix]),
             )
-            for ix in chosen.tolist()
-        ]
-    )
+        )
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     found = optuna.importance.get_param_importances(memory, evaluator=evaluator)
     shares = {name: float(share) for name, share in found.items()}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from akq_dist.errors import AkqStudyError
 from akq_dist.search.feed import Ask
 from akq_dist.search.memory import REJECTED, Entry, Memory
 from akq_dist.search.points import nothing_allowed
@@ -89,9 +90,12 @@ class ModelFeed:
         first: NDArray[np.float64],
         window: int,
         free: bool = False,
+        stateful: bool = False,
         on_note: Callable[[str], None] | None = None,
     ) -> None:
         """With `free` results are told as they arrive, and a repeat may give another study.
+
+        A `stateful` model keeps notes that are not in the entries; resuming asks it for every group again.
 
         `on_note` hears when the window starts to act.
         """
@@ -104,6 +108,7 @@ class ModelFeed:
         self._budget = budget
         self._first = first
         self._free = free
+        self._stateful = stateful
         self._memory = Memory(signs, window)
         self._window = window
         self._loaded = False
@@ -133,13 +138,14 @@ class ModelFeed:
             self._resume_free(past, rejected)
             return
         pending: list[PastTrial] = []
+        replay = self._ask_group_again if self._stateful else self._replay_group
         for trial in past:
             if pending and trial.group != pending[0].group:
-                self._replay_group(pending, rejected.get(pending[0].group, ()))
+                replay(pending, rejected.get(pending[0].group, ()))
                 pending = []
             pending.append(trial)
         if len(pending) == self._group:
-            self._replay_group(pending, rejected.get(pending[0].group, ()))
+            replay(pending, rejected.get(pending[0].group, ()))
         elif pending:
             # A smaller budget ended in this group. It is asked again as a whole when there is more to do.
             self._recorded = [trial.point for trial in pending]
@@ -252,6 +258,25 @@ class ModelFeed:
                 seq += 1
             self._memory.add(Entry(trial.number, trial.point))
             seq += 1
+        self._next_group = k + 1
+        self._n_asked += len(trials)
+        self._register(k, [trial.number for trial in trials])
+        self._take_results(trials)
+
+    def _ask_group_again(
+        self, trials: list[PastTrial], rejected: Sequence[tuple[int, NDArray[np.float64]]]
+    ) -> None:
+        """Bring the model's own notes to where they were, by asking it what it was asked."""
+        del rejected  # It proposes them again.
+        k = trials[0].group
+        self._begin(k)
+        ask = self._ask(k, trials[0].number, trials[-1].number + 1)
+        if ask.points.tobytes() != np.array([trial.point for trial in trials]).tobytes():
+            raise AkqStudyError(
+                f"the sampler no longer proposes what the ledger holds: group {k} (trials {trials[0].number} to "
+                f"{trials[-1].number}) differs. It keeps a state that only the same version of it can rebuild: "
+                "go on with the version of Optuna that the study began with, or start another study with --new."
+            )
         self._next_group = k + 1
         self._n_asked += len(trials)
         self._register(k, [trial.number for trial in trials])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from akq_dist.search.memory import Entry
     from akq_dist.specs import ParamDef, Space
+    from akq_dist.specs.base import Scalar
 
 
 class OptunaModel:
@@ -33,13 +35,18 @@ class OptunaModel:
         space: Space,
         directions: Sequence[str],
         make_sampler: Callable[[int], BaseSampler],
-        constraints: int,
+        *,
+        fixed: Mapping[str, Scalar] | None = None,
+        sees_constraints: bool = True,
     ) -> None:
-        """`make_sampler` takes the seed; `constraints` is their number."""
+        """`make_sampler` takes the seed; `fixed` values are never searched."""
+        self._fixed = {
+            name: _to_model(space[name], space[name].encode(v)) for name, v in (fixed or {}).items()
+        }
         self._space = space
         self._directions = list(directions)
         self._make_sampler = make_sampler
-        self._n_constraints = constraints
+        self._sees_constraints = sees_constraints
         self._distributions: dict[str, BaseDistribution] = {
             p.name: model_distribution(p) for p in space.params
         }
@@ -63,10 +70,16 @@ class OptunaModel:
         self._study.add_trials(finished)
 
     def reseed(self, seed: int) -> None:
-        self._open_study().sampler = self._make_sampler(seed)
+        sampler = self._make_sampler(seed)
+        if self._fixed:
+            optuna = import_optuna()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                sampler = optuna.samplers.PartialFixedSampler(self._fixed, sampler)
+        self._open_study().sampler = sampler
 
     def propose(self) -> NDArray[np.float64]:
-        trial = self._open_study().ask(self._distributions)
+        trial = self._ask()
         self._running[trial.number] = trial
         return self._point(trial.params)
 
@@ -76,7 +89,7 @@ class OptunaModel:
         # The point is fixed, so the sampler must neither work for it nor use up random numbers.
         study.sampler = import_optuna().samplers.RandomSampler(seed=0)
         study.enqueue_trial(self._params(point))
-        trial = study.ask(self._distributions)
+        trial = self._ask()
         study.sampler = sampler
         self._running[trial.number] = trial
 
@@ -100,25 +113,50 @@ class OptunaModel:
             state=states.get(entry.state, TrialState.PRUNED),
             values=list(entry.values) if entry.state == "complete" else None,
             params=self._params(entry.point),
-            distributions=self._distributions,
+            distributions={name: self._distributions[name] for name in self._params(entry.point)},
             constraints=self._violations(entry) or None,
         )
 
     def _violations(self, entry: Entry) -> dict[str, float]:
+        if not self._sees_constraints:
+            return {}
         if entry.state == "rejected":
             # A refused point has no value; a broken constraint puts it among the bad ones.
             return {"where": 1.0}
         return {f"c{ix}": violation for ix, violation in enumerate(entry.violations)}
 
+    def _ask(self) -> Trial:
+        """Ask for a trial; of a conditional space only for the parameters that matter, one after another."""
+        study = self._open_study()
+        if not self._space.conditional:
+            return study.ask(self._distributions)
+        trial = study.ask()
+        values: dict[str, Any] = {}
+        for column, param in enumerate(self._space.params):
+            row_value = param.idle
+            if self._space.matters(column, values):
+                row_value = _from_model(param, _suggest(trial, param.name, self._distributions[param.name]))
+            values[param.name] = param.decode(row_value)
+        return trial
+
     def _params(self, point: NDArray[np.float64]) -> dict[str, Any]:
+        """Return what the model knows of a point: the parameters that matter, in its units."""
+        active = (
+            self._space.active(self._space.decode(point)) if self._space.conditional else self._space.names
+        )
         return {
             param.name: _to_model(param, value)
             for param, value in zip(self._space.params, point.tolist(), strict=True)
+            if param.name in active
         }
 
     def _point(self, params: Mapping[str, Any]) -> NDArray[np.float64]:
         return np.array(
-            [_from_model(param, params[param.name]) for param in self._space.params], dtype=np.float64
+            [
+                _from_model(param, params[param.name]) if param.name in params else param.idle
+                for param in self._space.params
+            ],
+            dtype=np.float64,
         )
 
     def _open_study(self) -> Study:
@@ -126,6 +164,18 @@ class OptunaModel:
             self.load(())
         assert self._study is not None
         return self._study
+
+
+def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> float | int:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        index: int = trial.suggest_categorical(name, distribution.choices)  # type: ignore[assignment]
+        return index
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+    assert isinstance(distribution, FloatDistribution)
+    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
 
 
 def model_distribution(param: ParamDef) -> BaseDistribution:

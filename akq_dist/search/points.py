@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from akq_dist.errors import AkqUsageError, MissingDependencyError
+from akq_dist.specs import Space
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from akq_dist.specs.space import Space
+    from akq_dist.specs.base import Scalar
     from akq_dist.specs.where import Where
 
     Make = Callable[[int, int], NDArray[np.float64]]
@@ -109,6 +112,33 @@ class SobolCandidates:
         return drawn
 
 
+class PinnedCandidates:
+    """Candidates in which some parameters keep one value; the others are a space of their own."""
+
+    def __init__(
+        self, space: Space, fixed: Mapping[str, Scalar], make: Callable[[Space], Candidates]
+    ) -> None:
+        self._free = [ix for ix, param in enumerate(space.params) if param.name not in fixed]
+        self._row = np.array(
+            [param.encode(fixed[param.name]) if param.name in fixed else 0.0 for param in space.params]
+        )
+        # Conditions are about the whole space, which filters what comes out of here.
+        part = Space(tuple(replace(space.params[ix], when=None, otherwise=None) for ix in self._free))
+        self._candidates = make(part)
+        self.total = self._candidates.total
+        self.is_grid = is_grid(self._candidates)
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float64]:
+        rows = np.tile(self._row, (stop - start, 1))
+        rows[:, self._free] = self._candidates.rows(start, stop)
+        return rows
+
+
+def is_grid(candidates: Candidates) -> bool:
+    """Tell whether the candidates are a grid, in which no point comes twice."""
+    return isinstance(candidates, GridCandidates) or getattr(candidates, "is_grid", False)
+
+
 class FilteredPoints:
     """The candidates that `where` allows, numbered without gaps, read once from front to back."""
 
@@ -165,6 +195,7 @@ class FilteredPoints:
             return None
         rows = self._candidates.rows(self._next, stop)
         self._next = stop
+        rows = distinct(self._space, rows, grid=is_grid(self._candidates))
         if self._where.texts:
             rows = rows[self._where.mask(self._space, rows)]
         if self._skip:
@@ -172,30 +203,50 @@ class FilteredPoints:
         return rows
 
     def _check(self, n_refused: int) -> None:
-        limit = _GRID_REFUSED_LIMIT if isinstance(self._candidates, GridCandidates) else _REFUSED_LIMIT
+        limit = _GRID_REFUSED_LIMIT if is_grid(self._candidates) else _REFUSED_LIMIT
         if n_refused >= limit:
             raise nothing_allowed(self._where, f"none of {n_refused:,} points in a row")
 
 
-def count_points(space: Space, where: Where, limit: int = COUNT_LIMIT) -> int | None:
-    """Return the number of points that meet the conditions.
+def distinct(space: Space, rows: NDArray[np.float64], *, grid: bool) -> NDArray[np.float64]:
+    """Put points of a conditional space into canonical form; of a grid only one of equal points stays."""
+    if not space.conditional:
+        return rows
+    canonical = space.canonical(rows)
+    return rows[(rows == canonical).all(axis=1)] if grid else canonical
+
+
+def count_points(
+    space: Space, where: Where, limit: int = COUNT_LIMIT, fixed: Mapping[str, Scalar] | None = None
+) -> int | None:
+    """Return the number of different points that meet the conditions and have the `fixed` values.
 
     None when there are too many to look at or a continuum.
 
     Raises AkqUsageError when there is none at all.
     """
-    total = space.cardinality()
-    if total is None or not where.texts:
+    pinned = fixed or {}
+    sizes = [param.n_values() for param in space.params if param.name not in pinned]
+    if any(size is None for size in sizes):
+        return None
+    total = math.prod(size or 1 for size in sizes)
+    if not where.texts and not space.conditional:
         return total
     if total > limit:
         return None
-    n = sum(
-        int(where.mask(space, space.grid_rows(start, min(start + 65_536, total))).sum())
-        for start in range(0, total, 65_536)
-    )
+    grid = grid_candidates(space, pinned)
+    n = 0
+    for start in range(0, total, 65_536):
+        rows = distinct(space, grid.rows(start, min(start + 65_536, total)), grid=True)
+        n += int(where.mask(space, rows).sum())
     if n == 0:
         raise nothing_allowed(where, f"none of the {total:,} points of the space")
     return n
+
+
+def grid_candidates(space: Space, fixed: Mapping[str, Scalar]) -> Candidates:
+    """Return the grid of a space, or the part of it that has the `fixed` values."""
+    return PinnedCandidates(space, fixed, GridCandidates) if fixed else GridCandidates(space)
 
 
 def nothing_allowed(where: Where, what: str) -> AkqUsageError:

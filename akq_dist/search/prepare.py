@@ -17,8 +17,8 @@ from akq_dist.record.canonical import digest
 from akq_dist.record.identity import KeyMaker, library_versions, study_identity
 from akq_dist.record.protocols import Job
 from akq_dist.search.judge import Judge, Objective
-from akq_dist.search.points import count_points, nothing_allowed
-from akq_dist.search.samplers import DEFAULT_GROUP, ModelSampler, check_options, find_sampler
+from akq_dist.search.points import count_points, grid_candidates, nothing_allowed
+from akq_dist.search.samplers import DEFAULT_GROUP, ModelSampler, check_fit, check_options, find_sampler
 from akq_dist.specs.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -160,11 +160,12 @@ def prepare(request: Request) -> Prepared:
 
     spec = request.spec
     check_options(spec.search.sampler, spec.search.sampler_options)
+    check_fit(spec.search.sampler, spec.space, n_objectives=len(spec.objective))
     source = request.source()
     where = spec.conditions()
-    n_points = count_points(spec.space, where)
-    if spec.search.sampler == "grid" and spec.space.cardinality() is None:
-        spec.space.grid_rows(0, 0)
+    n_points = count_points(spec.space, where, fixed=spec.search.fixed)
+    if spec.search.sampler == "grid":
+        grid_candidates(spec.space, spec.search.fixed)
     _check_python(request)
     data = request.load_data()
     panel = _core.Panel.from_arrow(data.table)

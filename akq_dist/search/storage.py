@@ -154,11 +154,12 @@ class OptunaView:
         attributes["akq.hash"] = record.hash
         if record.reason is not None:
             attributes["akq.reason"] = record.reason[:2000]
+        active = self._space.active(record.params)
         trial = create_trial(
             state=state,
             values=list(record.values) if record.state == "complete" else None,
-            params={name: record.params[name] for name in self._distributions},
-            distributions=self._distributions,
+            params={name: record.params[name] for name in active},
+            distributions={name: self._distributions[name] for name in active},
             user_attrs=attributes,
             constraints=self._constraints(record) or None,
         )

@@ -10,9 +10,9 @@ from akq_dist.errors import AkqStudyError
 from akq_dist.record.identity import check_resume
 from akq_dist.search.feed import Feed, PointFeed
 from akq_dist.search.model_feed import ModelFeed, PastTrial
-from akq_dist.search.points import FilteredPoints, GridCandidates
+from akq_dist.search.points import FilteredPoints, PinnedCandidates, grid_candidates
 from akq_dist.search.prepare import ENUMERATE, spec_for_ledger
-from akq_dist.search.samplers import DEFAULT_WINDOW, ModelSampler, check_options, find_sampler
+from akq_dist.search.samplers import DEFAULT_WINDOW, EVERYTHING, ModelSampler, check_options, find_sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from akq_dist.search.judge import Judge
     from akq_dist.search.points import Candidates
     from akq_dist.search.prepare import Prepared
+    from akq_dist.specs import Space
 
 logger = logging.getLogger(__name__)
 
@@ -100,13 +101,18 @@ def make_feed(
 
 
 def _candidates(prepared: Prepared, source: str) -> Candidates:
+    search = prepared.spec.search
     if source == ENUMERATE:
-        return GridCandidates(prepared.space)
+        return grid_candidates(prepared.space, search.fixed)
     sampler = find_sampler(source)
     if isinstance(sampler, ModelSampler):
         raise AkqStudyError(f"internal: the sampler '{source}' needs results.")
-    search = prepared.spec.search
-    return sampler.make(prepared.space, search.seed, check_options(source, search.sampler_options))
+    options = check_options(source, search.sampler_options)
+
+    def make(space: Space) -> Candidates:
+        return sampler.make(space, search.seed, options)
+
+    return PinnedCandidates(prepared.space, search.fixed, make) if search.fixed else make(prepared.space)
 
 
 def _model_feed(
@@ -119,12 +125,13 @@ def _model_feed(
     if not isinstance(sampler, ModelSampler):
         raise AkqStudyError(f"internal: the sampler '{store.study.source}' needs no results.")
     options = check_options(store.study.source, search.sampler_options)
-    window = options.pop("window", DEFAULT_WINDOW)
+    window = EVERYTHING if sampler.stateful else options.pop("window", DEFAULT_WINDOW)
     model = OptunaModel(
         prepared.space,
         [objective.direction for objective in prepared.judge.objectives],
         lambda seed: sampler.make(seed, options),
-        len(prepared.judge.constraints),
+        fixed=search.fixed,
+        sees_constraints=sampler.sees_constraints,
     )
     feed = ModelFeed(
         model,
@@ -137,6 +144,7 @@ def _model_feed(
         first=prepared.first,
         window=window,
         free=not search.deterministic,
+        stateful=sampler.stateful,
         on_note=on_note,
     )
     feed.resume(past_trials(store, prepared.judge), store.rejected())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +35,15 @@ class ParamDef:
     log: bool = False
     values: tuple[Scalar, ...] = ()
     """Values of a choice."""
+    when: str | None = None
+    """Condition on parameters above it under which this one matters; None for always."""
+    otherwise: Scalar | None = None
+    """Value that it has where it does not matter; its first one when absent."""
+
+    @property
+    def idle(self) -> float:
+        """Row value where the parameter does not matter."""
+        return self.encode(self.otherwise) if self.otherwise is not None else self.value_at(0)
 
     def n_values(self) -> int | None:
         """Return the number of values; None when there is a continuum."""
@@ -93,6 +102,12 @@ class ParamDef:
             )
         return on_grid
 
+    def decode(self, number: float) -> Scalar:
+        """Return the value that a row value stands for."""
+        if self.kind == "choice":
+            return self.values[int(number)]
+        return int(number) if self.kind == "int" else float(number)
+
     def from_unit(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map numbers in [0, 1) to row values."""
         if self.kind == "int" and self.log:
@@ -116,15 +131,18 @@ class ParamDef:
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the definition as it is written in a sweep file."""
+        condition: dict[str, Any] = {} if self.when is None else {"when": self.when}
+        if self.otherwise is not None:
+            condition["else"] = self.otherwise
         if self.kind == "choice":
-            return {"choice": list(self.values)}
+            return {"choice": list(self.values), **condition}
         bounds = [int(self.low), int(self.high)] if self.kind == "int" else [self.low, self.high]
         written: dict[str, Any] = {self.kind: bounds}
         if self.step is not None and not (self.kind == "int" and self.step == 1.0):
             written["step"] = int(self.step) if self.kind == "int" else self.step
         if self.log:
             written["log"] = True
-        return written
+        return {**written, **condition}
 
 
 def parse_param(name: str, written: Any) -> ParamDef:
@@ -142,7 +160,7 @@ def parse_param(name: str, written: Any) -> ParamDef:
         raise InvalidError(
             f"found {shown(written)}, which is no range: {_WRITE}; a fixed value goes under params"
         )
-    known = (*_KINDS, "step", "log")
+    known = (*_KINDS, "step", "log", "when", "else")
     for key in written:
         if key not in known:
             raise InvalidError(f"unknown key {key!r}{did_you_mean(str(key), known)}")
@@ -151,9 +169,25 @@ def parse_param(name: str, written: Any) -> ParamDef:
         raise InvalidError(
             f"has {' and '.join(kinds) or 'no range'}, expected exactly one of {', '.join(_KINDS)}: {_WRITE}"
         )
-    if kinds[0] == "choice":
-        return _choice(name, written)
-    return _int_param(name, written) if kinds[0] == "int" else _float_param(name, written)
+    make = {"choice": _choice, "int": _int_param, "float": _float_param}[kinds[0]]
+    return _with_condition(make(name, written), written)
+
+
+def _with_condition(param: ParamDef, written: dict[str, Any]) -> ParamDef:
+    when, otherwise = written.get("when"), written.get("else")
+    if when is None:
+        if otherwise is not None:
+            raise InvalidError("has else without when: say on what the parameter depends")
+        return param
+    if not isinstance(when, str):
+        raise InvalidError(f"found when {shown(when)}, expected a condition such as kind == 'trail'")
+    if otherwise is not None:
+        try:
+            param.encode(otherwise)
+        except AkqUsageError as error:
+            raise InvalidError(f"else: {str(error).removeprefix(f'{param.name}: ')}") from None
+    plain = str(otherwise) if isinstance(otherwise, str) else otherwise
+    return replace(param, when=str(when), otherwise=plain)
 
 
 def _choice(name: str, written: dict[str, Any]) -> ParamDef:

@@ -16,6 +16,7 @@ from akq_dist.errors import AkqUsageError
 from akq_dist.specs.base import InvalidPartsError, Scalar, json_hash, shown
 from akq_dist.specs.param import ParamDef, parse_param
 from akq_dist.specs.suggest import did_you_mean
+from akq_dist.specs.where import Where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +62,10 @@ class Space:
         return json_hash([[param.name, param.to_mapping()] for param in self.params])
 
     def cardinality(self) -> int | None:
-        """Return the number of points; None when a parameter is continuous."""
+        """Return the number of points of the grid; None when a parameter is continuous.
+
+        Of a conditional space some of them stand for the same point, see `canonical`.
+        """
         total = 1
         for param in self.params:
             n = param.n_values()
@@ -70,14 +74,48 @@ class Space:
             total *= n
         return total
 
+    @cached_property
+    def conditional(self) -> bool:
+        """Tell whether some parameter matters only where others have certain values."""
+        return any(param.when is not None for param in self.params)
+
+    def canonical(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return rows, shape (n, parameters), in which a parameter that does not matter has its idle value.
+
+        Points that differ only in what does not matter become one point.
+        """
+        if not self.conditional:
+            return rows
+        found: NDArray[np.float64] = rows.copy()
+        for column, condition in self._conditions.items():
+            found[~condition.mask(self, found), column] = self.params[column].idle
+        return found
+
+    def active(self, values: Mapping[str, Scalar]) -> tuple[str, ...]:
+        """Return the names of the parameters that matter at a point."""
+        return tuple(
+            param.name
+            for column, param in enumerate(self.params)
+            if column not in self._conditions or self._conditions[column].check(values)
+        )
+
+    def matters(self, column: int, values: Mapping[str, Scalar]) -> bool:
+        """Tell whether a parameter matters, given the values of those above it."""
+        return column not in self._conditions or self._conditions[column].check(values)
+
+    @cached_property
+    def _conditions(self) -> dict[int, Where]:
+        return {
+            column: Where.compile((param.when,), Space(self.params[:column]))
+            for column, param in enumerate(self.params)
+            if param.when is not None
+        }
+
     def decode(self, row: NDArray[np.float64]) -> dict[str, Scalar]:
         """Return the values of a row by name."""
         values: dict[str, Scalar] = {}
         for param, number in zip(self.params, row.tolist(), strict=True):
-            if param.kind == "choice":
-                values[param.name] = param.values[int(number)]
-            else:
-                values[param.name] = int(number) if param.kind == "int" else float(number)
+            values[param.name] = param.decode(number)
         return values
 
     def encode(self, params: Mapping[str, Scalar]) -> NDArray[np.float64]:
@@ -88,10 +126,21 @@ class Space:
         for name in params:
             if name not in self.names:
                 raise AkqUsageError(f"unknown parameter {name!r}{did_you_mean(str(name), self.names)}")
-        missing = [name for name in self.names if name not in params]
+        missing = [param.name for param in self.params if param.name not in params and param.when is None]
         if missing:
             raise AkqUsageError(f"no value for the parameter{'s' * (len(missing) > 1)} {', '.join(missing)}")
-        return np.array([param.encode(params[param.name]) for param in self.params], dtype=np.float64)
+        row = np.array(
+            [
+                param.encode(params[param.name]) if param.name in params else param.idle
+                for param in self.params
+            ],
+            dtype=np.float64,
+        )
+        found: NDArray[np.float64] = self.canonical(row[np.newaxis, :])[0]
+        absent = [name for name in self.active(self.decode(found)) if name not in params]
+        if absent:
+            raise AkqUsageError(f"no value for the parameter {absent[0]}, which matters here")
+        return found
 
     def grid_point(self, index: int) -> NDArray[np.float64]:
         """Return the point with that number in the grid; the last parameter changes fastest."""
@@ -165,6 +214,13 @@ def space_from_mapping(data: Any) -> Space:
             params.append(parse_param(str(name), written))
         except ValueError as error:
             found.append(((str(name),), str(error)))
+    for column, param in enumerate(params):
+        if param.when is not None:
+            try:
+                Where.compile((param.when,), Space(tuple(params[:column])))
+            except AkqUsageError as error:
+                # Only parameters above it may be named, so that conditions are never circular.
+                found.append(((param.name, "when"), str(error).removeprefix("where ")))
     if found:
         raise InvalidPartsError(found)
     return Space(tuple(params))

@@ -117,6 +117,8 @@ SpaceField = Annotated[
                     },
                     "step": {"type": "number", "exclusiveMinimum": 0},
                     "log": {"type": "boolean"},
+                    "when": {"type": "string"},
+                    "else": {"type": ["number", "string", "boolean"]},
                 },
                 "additionalProperties": False,
                 "oneOf": [{"required": ["int"]}, {"required": ["float"]}, {"required": ["choice"]}],
@@ -166,6 +168,8 @@ class SearchSpec(Spec):
     pruner: None = None
     enqueue: tuple[Params, ...] = ()
     """Points to try first."""
+    fixed: Params = Field(default_factory=dict)
+    """Parameters of the space that the sampler keeps at one value."""
 
     @field_validator("pruner", mode="before")
     @classmethod
@@ -350,6 +354,7 @@ class SweepSpec(Spec):
             except AkqUsageError as error:
                 found.append((("where", index), _without_prefix(str(error))))
         found.extend(self._bad_enqueued())
+        found.extend(self._bad_fixed())
         if found:
             raise InvalidPartsError(found)
         return self
@@ -384,6 +389,17 @@ class SweepSpec(Spec):
         in_space = [("space", p.name) for p in self.space.params if any(isinstance(v, str) for v in p.values)]
         fixed = [("params", name) for name, value in self.params.items() if isinstance(value, str)]
         return [(place, "is text, but rules need numbers, true or false") for place in (*in_space, *fixed)]
+
+    def _bad_fixed(self) -> list[tuple[tuple[str | int, ...], str]]:
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        for name, value in self.search.fixed.items():
+            try:
+                self.space[name].encode(value)
+            except AkqUsageError as error:
+                found.append((("search", "fixed", name), str(error)))
+        if self.search.fixed and len(self.search.fixed) == len(self.space):
+            found.append((("search", "fixed"), "leaves no parameter to search"))
+        return found
 
     def _bad_enqueued(self) -> list[tuple[tuple[str | int, ...], str]]:
         found: list[tuple[tuple[str | int, ...], str]] = []

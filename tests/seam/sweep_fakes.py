@@ -19,8 +19,8 @@ from akq_dist.search.judge import Judge, Objective
 from akq_dist.search.loop import LoopOutcome, LoopSettings, SearchLoop
 from akq_dist.search.model_feed import ModelFeed, PastTrial
 from akq_dist.search.optuna_model import OptunaModel
-from akq_dist.search.points import FilteredPoints
-from akq_dist.search.samplers import SAMPLERS, ModelSampler
+from akq_dist.search.points import FilteredPoints, PinnedCandidates
+from akq_dist.search.samplers import EVERYTHING, SAMPLERS, ModelSampler
 from akq_dist.specs import MetricConstraint, Space, Where
 
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ class Study:
     constraints: tuple[str, ...] = ()
     objectives: tuple[Objective, ...] = (Objective("sharpe.median", "maximize"),)
     free: bool = False
+    options: dict[str, Any] | None = None
+    fixed: dict[str, Any] = field(default_factory=dict)
     name: str = "study"
     series: str | None = None
 
@@ -200,11 +202,13 @@ class Study:
         n_asked, _ = self.store.numbers()
         sampler = SAMPLERS[self.sampler]
         if isinstance(sampler, ModelSampler):
+            options = {"n_startup_trials": 10} if self.options is None else self.options
             model = OptunaModel(
                 self.space,
                 [o.direction for o in self.objectives],
-                lambda seed: sampler.make(seed, {"n_startup_trials": 10}),
-                len(self.constraints),
+                lambda seed: sampler.make(seed, options),
+                fixed=self.fixed,
+                sees_constraints=sampler.sees_constraints,
             )
             feed = ModelFeed(
                 model,
@@ -215,12 +219,18 @@ class Study:
                 group=self.group,
                 budget=self.trials,
                 first=first,
-                window=self.window,
+                window=EVERYTHING if sampler.stateful else self.window,
                 free=self.free,
+                stateful=sampler.stateful,
             )
             feed.resume(self._past(), self.store.rejected())
             return feed
-        points = FilteredPoints(sampler.make(self.space, self.seed, {}), self.space, where)
+        candidates: Any = sampler.make(self.space, self.seed, {})
+        if self.fixed:
+            candidates = PinnedCandidates(
+                self.space, self.fixed, lambda space: sampler.make(space, self.seed, {})
+            )
+        points = FilteredPoints(candidates, self.space, where)
         return PointFeed(points, first=first, budget=self.trials, n_asked=n_asked)
 
     def _past(self) -> list[PastTrial]:

@@ -15,6 +15,7 @@ from akq_dist.search.points import (
     RandomCandidates,
     SobolCandidates,
     count_points,
+    grid_candidates,
 )
 from akq_dist.search.samplers import check_options, find_sampler
 from akq_dist.specs import Space, Where
@@ -94,6 +95,31 @@ def test_points_to_skip_are_left_out() -> None:
     rows = FilteredPoints(GridCandidates(SPACE), SPACE, everywhere(SPACE), skip=skip).take(1000)
     assert len(rows) == 58
     assert not {row.tobytes() for row in rows} & {row.tobytes() for row in skip}
+
+
+def test_a_conditional_grid_has_each_different_point_once() -> None:
+    space = Space.from_mapping(
+        {
+            "kind": {"choice": ["none", "stop", "trail"]},
+            "stop": {"int": [1, 5], "when": "kind != 'none'", "else": 3},
+            "step": {"int": [1, 4], "when": "kind == 'trail' and stop > 2"},
+        }
+    )
+    # none; stop with 5 values; trail with stop 1 or 2, and with 3 stops of 4 steps each.
+    expected = 1 + 5 + 2 + 3 * 4
+    rows = FilteredPoints(GridCandidates(space), space, everywhere(space)).take(1000)
+    assert len(rows) == count_points(space, everywhere(space)) == expected
+    assert len({row.tobytes() for row in rows}) == expected
+    np.testing.assert_array_equal(space.canonical(rows), rows)
+    assert [space.decode(row)["stop"] for row in rows if row[0] == 0.0] == [3]
+
+
+def test_fixed_values_leave_a_smaller_grid() -> None:
+    fixed = {"b": 0.5}
+    rows = FilteredPoints(grid_candidates(SPACE, fixed), SPACE, everywhere(SPACE)).take(1000)
+    assert [tuple(row) for row in rows] == list(product(range(1, 7), (0.5,), (0.0, 1.0)))
+    assert count_points(SPACE, everywhere(SPACE), fixed=fixed) == 12
+    assert count_points(ENDLESS, everywhere(ENDLESS), fixed={"b": 1.0, "e": 2.0}) == 100 * 3 * 10
 
 
 def test_conditions_that_nothing_meets_are_named() -> None:
