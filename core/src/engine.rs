@@ -1,8 +1,12 @@
 //! The loop: the order of steps lives here, rules do not (SEMANTICS section 2).
 
 mod conditional;
+mod control;
 mod intrabar;
 mod lifecycle;
+mod session;
+
+pub use session::{Session, SessionEnd, SessionSpec};
 
 use crate::bus::Bus;
 use crate::clock::Clock;
@@ -11,7 +15,7 @@ use crate::data::{AssetView, BarAt, Panel, Timeline};
 use crate::error::EngineError;
 use crate::event::{Event, ExecutionReport};
 use crate::execution::{
-    Closing, Liquidity, Offer, OhlcBar, OrderBook, Resting, Slippage, SlippageModel, Trail, charge,
+    Closing, Liquidity, Offer, OhlcBar, OrderBook, Resting, Slippage, SlippageModel, Trail, Venue, charge,
     limit_price, stop_price,
 };
 use crate::market::{BuyingPower, FillMode, Market, MarketRules, OnInsufficientCash};
@@ -53,6 +57,14 @@ pub struct RunSpec<'a> {
     pub risk: &'a RiskSpec,
     pub keep: Keep,
     pub cancel: &'a AtomicBool,
+}
+
+/// What stays the same from step to step, wherever the steps come from.
+#[derive(Debug, Clone, Copy)]
+struct Terms<'a> {
+    market: &'a Market,
+    risk: &'a RiskSpec,
+    keep: Keep,
 }
 
 /// What a run leaves behind.
@@ -111,6 +123,7 @@ pub struct Engine {
     record: Record,
     scratch_ids: Vec<OrderId>,
     commands: Vec<Command>,
+    venue: Venue,
 }
 
 impl Engine {
@@ -130,33 +143,59 @@ impl Engine {
 
     /// Runs one strategy over one account from the first step of the timeline to the last.
     pub fn run<S: Strategy>(&mut self, spec: &RunSpec<'_>, strategy: &mut S) -> Result<(), EngineError> {
-        self.book.reset();
-        self.bus.reset();
-        self.outbox.reset();
-        self.record.reset();
-        self.newest.clear();
-        self.newest.resize(spec.universe.len(), NewestBar::NONE);
-        self.portfolio.reset(spec.market.cash, spec.universe.len(), spec.market.multiplier);
-        self.liquidity.reset(spec.market.execution, spec.market.lot, spec.universe.len());
         let symbols = spec.universe.iter().map(|&asset| spec.panel.symbols()[asset].as_str());
-        self.limits.reset(spec.risk, spec.market.cash, symbols);
+        self.prepare(spec.market, spec.risk, spec.universe.len(), symbols);
+        self.venue = Venue::Simulated;
         let views: Vec<AssetView<'_>> = spec.universe.iter().map(|&asset| spec.panel.asset(asset)).collect();
         let mut run = Loop {
             engine: self,
-            spec,
+            spec: Terms { market: spec.market, risk: spec.risk, keep: spec.keep },
             views: &views,
             slippage: Slippage::of(spec.market)?,
             clock: Clock::default(),
             decision_equity: spec.market.cash,
             strategy,
         };
-        run.all_steps()
+        run.all_steps(spec.timeline, spec.cancel)
+    }
+
+    /// Forgets the last run.
+    fn prepare<'a>(
+        &mut self,
+        market: &Market,
+        risk: &RiskSpec,
+        n_instruments: usize,
+        symbols: impl Iterator<Item = &'a str>,
+    ) {
+        self.book.reset();
+        self.bus.reset();
+        self.outbox.reset();
+        self.record.reset();
+        self.newest.clear();
+        self.newest.resize(n_instruments, NewestBar::NONE);
+        self.portfolio.reset(market.cash, n_instruments, market.multiplier);
+        self.liquidity.reset(market.execution, market.lot, n_instruments);
+        self.limits.reset(risk, market.cash, symbols);
+    }
+}
+
+/// The clock at a step of a timeline.
+fn clock_at(timeline: &Timeline, step: usize) -> Clock {
+    let date = timeline.date(step);
+    let is_last_step = step + 1 == timeline.n_steps();
+    Clock {
+        step: step as u32,
+        ts: timeline.ts(step),
+        date,
+        is_last_step,
+        begins_date: step == 0 || timeline.date(step - 1) != date,
+        ends_date: is_last_step || timeline.date(step + 1) != date,
     }
 }
 
 struct Loop<'a, 's, S> {
     engine: &'a mut Engine,
-    spec: &'a RunSpec<'a>,
+    spec: Terms<'a>,
     views: &'a [AssetView<'a>],
     slippage: Slippage,
     clock: Clock,
@@ -177,35 +216,25 @@ enum Pass {
 }
 
 impl<S: Strategy> Loop<'_, '_, S> {
-    fn all_steps(&mut self) -> Result<(), EngineError> {
-        let n_steps = self.spec.timeline.n_steps();
+    fn all_steps(&mut self, timeline: &Timeline, cancel: &AtomicBool) -> Result<(), EngineError> {
         self.call(|strategy, ctx| strategy.on_start(ctx))?;
-        for step in 0..n_steps {
-            if step % CANCEL_EVERY == 0 && self.spec.cancel.load(Ordering::Relaxed) {
+        for step in 0..timeline.n_steps() {
+            if step % CANCEL_EVERY == 0 && cancel.load(Ordering::Relaxed) {
                 return Err(EngineError::Cancelled);
             }
-            self.begin_step(step, n_steps);
-            let timeline = self.spec.timeline;
-            self.one_step(timeline.bars(step))?;
+            let bars = timeline.bars(step);
+            self.begin_step(clock_at(timeline, step), bars);
+            self.one_step(bars)?;
         }
         self.call(|strategy, ctx| strategy.on_stop(ctx))
     }
 
-    fn begin_step(&mut self, step: usize, n_steps: usize) {
-        let timeline = self.spec.timeline;
-        let date = timeline.date(step);
-        self.clock = Clock {
-            step: step as u32,
-            ts: timeline.ts(step),
-            date,
-            is_last_step: step + 1 == n_steps,
-            begins_date: step == 0 || timeline.date(step - 1) != date,
-            ends_date: step + 1 == n_steps || timeline.date(step + 1) != date,
-        };
+    fn begin_step(&mut self, clock: Clock, bars: &[BarAt]) {
+        self.clock = clock;
         let equity = self.engine.record.equity.last().copied().unwrap_or(self.spec.market.cash);
         self.engine.limits.begin_step(&self.clock, equity);
-        for bar in timeline.bars(step) {
-            self.engine.newest[bar.instrument.ix()] = NewestBar { row: bar.row, step: step as u32 };
+        for bar in bars {
+            self.engine.newest[bar.instrument.ix()] = NewestBar { row: bar.row, step: clock.step };
         }
     }
 
@@ -323,6 +352,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 Event::AmendRequest(id, amendment) => self.on_amend(id, amendment)?,
                 Event::OrderValidated(id) => self.on_validated(id)?,
                 Event::ExecutionReport(report) => self.on_report(&report)?,
+                outside => self.on_outside(outside)?,
             }
         }
         Ok(())
@@ -373,12 +403,14 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     fn on_cancel(&mut self, id: OrderId) {
         if self.engine.book.get(id).is_some_and(|order| !order.status.is_final()) {
-            self.engine.book.remove(id);
-            self.report(id, OrderStatus::Cancelled(CloseReason::Request));
+            self.take_back(id, CloseReason::Request);
         }
     }
 
     fn on_validated(&mut self, id: OrderId) -> Result<(), EngineError> {
+        if self.engine.venue.is_live() {
+            return self.hand_over(id);
+        }
         self.order_mut(id)?.status = OrderStatus::Accepted;
         let order = *self.order(id)?;
         let instrument = order.request.instrument;
@@ -467,18 +499,19 @@ impl<S: Strategy> Loop<'_, '_, S> {
             |id: &OrderId| *id != filled && book.get(*id).is_some_and(|o| o.request.oco == Some(group));
         let members: Vec<OrderId> = book.working().filter(in_group).collect();
         for id in members {
-            self.engine.book.remove(id);
-            self.report(id, OrderStatus::Cancelled(CloseReason::Oco));
+            self.take_back(id, CloseReason::Oco);
         }
     }
 
     fn cancel_protection(&mut self, instrument: InstrumentIx) {
-        let resting = self.engine.book.resting.iter();
-        let members: Vec<OrderId> =
-            resting.filter(|r| r.instrument == instrument && r.is_protective()).map(|r| r.order).collect();
+        let book = &self.engine.book;
+        let protects =
+            |o: &&Order| o.birth.is_some() && o.request.instrument == instrument && !o.status.is_final();
+        let resting = book.resting.iter().filter(|r| r.instrument == instrument && r.is_protective());
+        let remote = book.remote.iter().filter_map(|&id| book.get(id)).filter(protects);
+        let members: Vec<OrderId> = resting.map(|r| r.order).chain(remote.map(|o| o.id)).collect();
         for id in members {
-            self.engine.book.remove(id);
-            self.report(id, OrderStatus::Cancelled(CloseReason::PositionClosed));
+            self.take_back(id, CloseReason::PositionClosed);
         }
     }
 
@@ -616,9 +649,10 @@ impl<S: Strategy> Loop<'_, '_, S> {
         self.drain_bus()
     }
 
-    /// Whatever still waits when the data ends never fills.
+    /// Whatever still waits when the data ends never fills; what a gateway holds stays there.
     fn expire_all(&mut self) -> Result<(), EngineError> {
-        let ids: Vec<OrderId> = self.engine.book.working().collect();
+        let book = &self.engine.book;
+        let ids: Vec<OrderId> = book.working().filter(|id| !book.remote.contains(id)).collect();
         for id in ids {
             self.engine.book.remove(id);
             self.report(id, OrderStatus::Expired(CloseReason::EndOfData));

@@ -30,6 +30,14 @@ pub enum DataError {
     BadVolume { symbol: String, value: f64, row: usize },
     #[error("{symbol}: time does not increase at row {row}")]
     TimeOrder { symbol: String, row: usize },
+    #[error("instrument {instrument} is not one of the {n} of the session")]
+    UnknownInstrument { instrument: u32, n: usize },
+    #[error("{symbol}: bar {row} of a step does not stand in panel order, each instrument once")]
+    StepOrder { symbol: String, row: usize },
+    #[error("{symbol}: a bar has {found} further columns, the session declares {expected}")]
+    ExtraColumns { symbol: String, found: usize, expected: usize },
+    #[error("a step at {ts} comes after one at {last}: time does not increase")]
+    StepTime { ts: i64, last: i64 },
     #[error("offsets do not fit: {reason}")]
     BadOffsets { reason: &'static str },
     #[error("the panel holds no rows")]
@@ -78,6 +86,10 @@ pub enum EngineError {
     UnknownInstrument { symbol: String },
     #[error("the run was cancelled")]
     Cancelled,
+    #[error("every inlet of the session is gone, and none of them has sent a stop")]
+    InletGone,
+    #[error("order {order}: a report of the gateway does not fit: {reason}")]
+    GatewayReport { order: u64, reason: &'static str },
     /// Raised by the strategy itself; the payload is opaque to the engine and handed back to its owner.
     #[error("the strategy failed: {message}")]
     Strategy { message: String },

@@ -17,7 +17,7 @@ use akq_core::model::{
 };
 use akq_core::strategy::{Strategy, StrategyFailure};
 use akq_core::units::{InstrumentIx, OrderId, TradingDate};
-use common::{Outcome, Random, Series, panel_of, panel_with, random_series, run_on};
+use common::{Heard, Outcome, Random, Series, panel_of, panel_with, random_series, run_on, run_session};
 use proptest::prelude::{Strategy as _, *};
 use std::collections::BTreeSet;
 
@@ -410,5 +410,26 @@ proptest! {
             one.symbol = format!("Z{}", 9 - ix);
         }
         prop_assert_eq!(gamble(&series, &market, seed).record.fills, gamble(&renamed, &market, seed).record.fills);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A paper session that is handed the bars one by one from another thread is the run over the panel: the same
+    /// callbacks with the same sight, the same orders, fills, cash and equity.
+    #[test]
+    fn a_session_fed_bar_by_bar_equals_the_run(seed in any::<u64>(), n in 1u64..4, market in markets()) {
+        let series = universe(n, 60, seed);
+        let panel = traded(&series, seed);
+        let gambler = || Heard::new(Gambler::new(seed, series.len(), &market));
+        let mut run = gambler();
+        let whole = run_on(&panel, &market, &mut run).unwrap();
+        let fed = run_session(&panel, &market, gambler());
+        prop_assert!(fed.outcome.is_ok(), "{:?}", fed.outcome);
+        prop_assert_eq!(format!("{:?}", fed.orders), format!("{:?}", whole.orders));
+        prop_assert_eq!(format!("{:?}", fed.record), format!("{:?}", whole.record));
+        prop_assert_eq!(fed.strategy.log, run.log);
+        prop_assert!(fed.unhandled.is_empty());
     }
 }

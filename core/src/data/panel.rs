@@ -1,6 +1,8 @@
 //! The panel: each asset's own contiguous columns with offsets, over Arrow buffers that are never copied.
 
+use super::Series;
 use crate::error::DataError;
+use crate::model::BarValues;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, TimestampNanosecondType};
 use arrow_array::{Array, RecordBatch};
@@ -34,10 +36,6 @@ pub struct Panel {
 }
 
 const RESERVED: [&str; 7] = ["ts", "date", "open", "high", "low", "close", "volume"];
-
-/// A rounding allowance of the range checks: prices adjusted by a factor miss their bar by a few units in the last
-/// place.
-const RANGE_TOLERANCE: f64 = 1e-9;
 
 impl Panel {
     /// Borrows the columns of `batch`.
@@ -89,37 +87,14 @@ impl Panel {
     fn check(&self) -> Result<(), DataError> {
         for asset in 0..self.n_assets() {
             let view = self.asset(asset);
-            let symbol = || self.symbols[asset].clone();
+            let symbol = self.symbols[asset].as_str();
             for row in 0..view.len() {
-                let (open, high, low, close) =
-                    (view.open[row], view.high[row], view.low[row], view.close[row]);
-                for (column, value) in [("open", open), ("high", high), ("low", low), ("close", close)] {
-                    if !(value.is_finite() && value > 0.0) {
-                        return Err(DataError::BadPrice { symbol: symbol(), column, value, row });
-                    }
-                }
-                if high < low {
-                    return Err(DataError::HighBelowLow { symbol: symbol(), high, low, row });
-                }
-                for (column, value) in [("open", open), ("close", close)] {
-                    if value > high * (1.0 + RANGE_TOLERANCE) || value < low * (1.0 - RANGE_TOLERANCE) {
-                        return Err(DataError::OutsideRange {
-                            symbol: symbol(),
-                            column,
-                            value,
-                            low,
-                            high,
-                            row,
-                        });
-                    }
-                }
+                let volume = view.volume.map_or(f64::NAN, |volume| volume[row]);
+                let [open, high, low, close] =
+                    [view.open[row], view.high[row], view.low[row], view.close[row]];
+                BarValues { open, high, low, close, volume }.check(symbol, row)?;
                 if row > 0 && (view.ts[row] <= view.ts[row - 1] || view.date[row] < view.date[row - 1]) {
-                    return Err(DataError::TimeOrder { symbol: symbol(), row });
-                }
-                if let Some(volume) = view.volume
-                    && (volume[row] < 0.0 || volume[row].is_infinite())
-                {
-                    return Err(DataError::BadVolume { symbol: symbol(), value: volume[row], row });
+                    return Err(DataError::TimeOrder { symbol: symbol.to_owned(), row });
                 }
             }
         }
@@ -178,8 +153,7 @@ impl Panel {
     pub fn asset(&self, asset: usize) -> AssetView<'_> {
         let (first, end) = self.rows(asset);
         AssetView {
-            panel: self,
-            first,
+            extra: Extra::Panel { panel: self, first },
             ts: &self.ts[first..end],
             date: &self.date[first..end],
             open: &self.open[first..end],
@@ -194,8 +168,7 @@ impl Panel {
 /// One asset's columns, all of the same length.
 #[derive(Debug, Clone, Copy)]
 pub struct AssetView<'a> {
-    panel: &'a Panel,
-    first: usize,
+    extra: Extra<'a>,
     pub ts: &'a [i64],
     pub date: &'a [i32],
     pub open: &'a [f64],
@@ -206,7 +179,36 @@ pub struct AssetView<'a> {
     pub volume: Option<&'a [f64]>,
 }
 
+/// Where the columns beyond those of a bar come from.
+#[derive(Debug, Clone, Copy)]
+enum Extra<'a> {
+    Panel { panel: &'a Panel, first: usize },
+    Series(&'a Series),
+}
+
 impl<'a> AssetView<'a> {
+    /// The columns of a series that grows, as they are now.
+    pub(super) fn of_series(series: &'a Series) -> Self {
+        Self {
+            extra: Extra::Series(series),
+            ts: &series.ts,
+            date: &series.date,
+            open: &series.open,
+            high: &series.high,
+            low: &series.low,
+            close: &series.close,
+            volume: series.has_volume.then_some(series.volume.as_slice()),
+        }
+    }
+
+    /// Whether a bar is the last one of its trading date: told by the bar that follows, or by the feed.
+    pub fn ends_date(&self, row: usize) -> bool {
+        match self.extra {
+            Extra::Panel { .. } => self.date.get(row + 1) != Some(&self.date[row]),
+            Extra::Series(series) => series.ends_date[row],
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.ts.len()
     }
@@ -223,10 +225,13 @@ impl<'a> AssetView<'a> {
             "low" => Some(self.low),
             "close" => Some(self.close),
             "volume" => self.volume,
-            other => {
-                let ix = self.panel.extra_names.iter().position(|n| n == other)?;
-                Some(&self.panel.extra[ix][self.first..self.first + self.ts.len()])
-            }
+            other => match self.extra {
+                Extra::Panel { panel, first } => {
+                    let ix = panel.extra_names.iter().position(|n| n == other)?;
+                    Some(&panel.extra[ix][first..first + self.ts.len()])
+                }
+                Extra::Series(series) => series.extra(other),
+            },
         }
     }
 }

@@ -83,6 +83,17 @@ impl Timeline {
         }
     }
 
+    /// Adds a step behind the last one: a timeline that grows starts as the default.
+    pub fn push(&mut self, ts: TsNs, date: TradingDate, bars: impl IntoIterator<Item = BarAt>) {
+        if self.starts.is_empty() {
+            self.starts.push(0);
+        }
+        self.ts.push(ts.0);
+        self.date.push(date.0);
+        self.bars.extend(bars);
+        self.starts.push(self.bars.len() as u32);
+    }
+
     pub fn n_steps(&self) -> usize {
         self.ts.len()
     }

@@ -63,7 +63,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             let view = &self.views[closing.instrument.ix()];
             let row = row as usize;
             let date = view.date[row];
-            if date <= closing.placed.0 || view.date.get(row + 1) == Some(&date) {
+            if date <= closing.placed.0 || !view.ends_date(row) {
                 continue;
             }
             let close = view.close[row];
@@ -118,7 +118,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.engine.record.n_amend_rejects += 1; // no such order: there is none to report
             return Ok(());
         };
-        let refused = match self.amended(&order, amendment) {
+        let changed = self.amended(&order, amendment).and_then(|changed| self.pass_on(&changed, amendment));
+        let refused = match changed {
             Ok(changed) => {
                 *self.order_mut(id)? = changed;
                 None

@@ -64,7 +64,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
         let is_over = |id: &OrderId| {
             book.get(*id).is_some_and(|o| matches!(o.request.tif, TimeInForce::Gtd(last) if last < date))
         };
-        let done: Vec<OrderId> = book.working().filter(is_over).collect();
+        // A gateway looks after the dates of the orders it holds.
+        let done: Vec<OrderId> =
+            book.working().filter(|id| is_over(id) && !book.remote.contains(id)).collect();
         self.expire(&done)
     }
 

@@ -78,6 +78,8 @@ pub struct OrderBook {
     pub closing: Vec<Closing>,
     /// Orders that wait for another one to fill, not yet handed in.
     pub children: Vec<OrderId>,
+    /// Orders that a gateway holds, in order of submission.
+    pub remote: Vec<OrderId>,
     /// Orders of the run that end with a date.
     pub n_dated: u32,
 }
@@ -89,6 +91,7 @@ impl OrderBook {
         self.resting.clear();
         self.closing.clear();
         self.children.clear();
+        self.remote.clear();
         self.n_dated = 0;
     }
 
@@ -131,12 +134,14 @@ impl OrderBook {
         self.resting.retain(|r| r.order != id);
         self.closing.retain(|c| c.order != id);
         self.children.retain(|&c| c != id);
+        self.remote.retain(|&r| r != id);
     }
 
-    /// Numbers of the orders that wait, market orders first, those that wait for another one last.
+    /// Numbers of the orders that wait, market orders first, those that wait for another one or at a gateway last.
     pub fn working(&self) -> impl Iterator<Item = OrderId> + '_ {
         let closing = self.closing.iter().map(|c| c.order);
         let resting = self.resting.iter().map(|r| r.order);
-        self.pending.iter().copied().chain(closing).chain(resting).chain(self.children.iter().copied())
+        let elsewhere = self.children.iter().chain(&self.remote).copied();
+        self.pending.iter().copied().chain(closing).chain(resting).chain(elsewhere)
     }
 }

@@ -300,6 +300,10 @@ pub enum Reject {
     DailyLoss,
     /// More orders than a step or a date may have.
     OrderRate,
+    /// New risk is halted from outside.
+    Halted,
+    /// The venue behind the gateway did not take it.
+    Gateway,
 }
 
 impl Reject {
@@ -326,6 +330,8 @@ impl Reject {
             Self::MaxDrawdown => "max_drawdown",
             Self::DailyLoss => "daily_loss",
             Self::OrderRate => "order_rate",
+            Self::Halted => "halted",
+            Self::Gateway => "gateway",
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::model::{Order, Reject};
 pub struct Limits {
     spec: RiskSpec,
     is_on: bool,
+    /// The kill switch: from outside, whatever the settings are.
+    is_halted: bool,
     barred: Vec<Barred>,
     peak: f64,
     date_equity: f64,
@@ -31,6 +33,7 @@ enum Barred {
 impl Limits {
     /// Forgets the last run.
     pub fn reset<'a>(&mut self, spec: &RiskSpec, cash: f64, symbols: impl Iterator<Item = &'a str>) {
+        self.is_halted = false;
         self.is_on = spec.has_limits();
         if !self.is_on {
             return;
@@ -53,6 +56,11 @@ impl Limits {
         self.has_lost_today = false;
         self.orders_this_step = 0;
         self.orders_today = 0;
+    }
+
+    /// Lets only reductions pass from now on, or takes that back.
+    pub fn set_halted(&mut self, is_halted: bool) {
+        self.is_halted = is_halted;
     }
 
     /// Takes note of a new step; `equity` is that of the end of the step before.
@@ -89,6 +97,9 @@ impl Limits {
         view: &RiskView<'_>,
         is_new: bool,
     ) -> Result<(), Reject> {
+        if self.is_halted && !Asked::new(order, qty, view).only_reduces {
+            return Err(Reject::Halted);
+        }
         if !self.is_on {
             return Ok(());
         }

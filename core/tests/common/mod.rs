@@ -4,12 +4,14 @@
 
 use akq_core::context::Context;
 use akq_core::data::{BarAt, Panel, PanelMeta, Timeline, Window};
-use akq_core::engine::{Engine, Keep, Record, RunSpec};
+use akq_core::engine::{Engine, Keep, Record, RunSpec, Session, SessionEnd, SessionSpec};
 use akq_core::error::EngineError;
+use akq_core::event::ExecutionReport;
 use akq_core::market::Market;
-use akq_core::model::Order;
+use akq_core::model::{BarValues, Fill, Order, Step, StepBar};
 use akq_core::risk::RiskSpec;
 use akq_core::strategy::{Strategy, StrategyFailure};
+use akq_core::units::InstrumentIx;
 use arrow_array::{ArrayRef, Date32Array, Float64Array, RecordBatch, TimestampNanosecondArray};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -106,6 +108,110 @@ pub fn run_within<S: Strategy>(
     engine.run(&spec, strategy)?;
     let orders = engine.orders().to_vec();
     Ok(Outcome { record: engine.take_record(), orders })
+}
+
+/// The bars of a panel as a live feed would hand them in.
+pub fn steps_of(panel: &Panel) -> Vec<Step> {
+    let universe: Vec<usize> = (0..panel.n_assets()).collect();
+    let timeline = Timeline::new(panel, &universe, Window::default());
+    let n_steps = timeline.n_steps();
+    let bar = |at: &BarAt| {
+        let view = panel.asset(at.instrument.ix());
+        let row = at.row as usize;
+        let [open, high, low, close] = [view.open[row], view.high[row], view.low[row], view.close[row]];
+        let volume = view.volume.map_or(f64::NAN, |volume| volume[row]);
+        let extra = panel.extra_names().iter().map(|name| view.named(name).unwrap()[row]).collect();
+        let values = BarValues { open, high, low, close, volume };
+        StepBar { instrument: at.instrument, values, extra, ends_date: view.ends_date(row) }
+    };
+    let step = |ix: usize| Step {
+        ts: timeline.ts(ix),
+        date: timeline.date(ix),
+        bars: timeline.bars(ix).iter().map(bar).collect(),
+        ends_date: ix + 1 == n_steps || timeline.date(ix + 1) != timeline.date(ix),
+        ends_run: ix + 1 == n_steps,
+    };
+    (0..n_steps).map(step).collect()
+}
+
+/// What a session over the instruments of a panel is about.
+pub fn session_spec(panel: &Panel, market: &Market) -> SessionSpec {
+    let symbols: Vec<&str> = panel.symbols().iter().map(String::as_str).collect();
+    SessionSpec {
+        has_volume: panel.has_volume(),
+        extra: panel.extra_names().to_vec(),
+        ..SessionSpec::new(&symbols, *market)
+    }
+}
+
+/// A paper session over the bars of a panel, handed in from another thread.
+pub fn run_session<S: Strategy>(panel: &Panel, market: &Market, strategy: S) -> SessionEnd<S> {
+    let (session, inlet) = Session::paper(session_spec(panel, market), strategy).unwrap();
+    let steps = steps_of(panel);
+    let feed = std::thread::spawn(move || steps.into_iter().try_for_each(|step| inlet.step(step)));
+    let end = session.run(&AtomicBool::new(false));
+    let fed = feed.join().unwrap();
+    assert!(end.outcome.is_err() || fed.is_ok(), "{fed:?}");
+    end
+}
+
+/// Writes down every callback of another strategy with what it could see.
+#[derive(Debug)]
+pub struct Heard<S> {
+    pub strategy: S,
+    pub log: Vec<String>,
+}
+
+impl<S> Heard<S> {
+    pub fn new(strategy: S) -> Self {
+        Self { strategy, log: Vec::new() }
+    }
+
+    fn note(&mut self, ctx: &Context<'_>, what: &str) {
+        let held: Vec<f64> = ctx.views.iter().enumerate().map(|(ix, _)| held(ctx, ix)).collect();
+        self.log.push(format!("{what} {:?} {} {held:?}", ctx.clock, ctx.equity));
+    }
+}
+
+fn held(ctx: &Context<'_>, ix: usize) -> f64 {
+    ctx.position(InstrumentIx(ix as u32))
+}
+
+impl<S: Strategy> Strategy for Heard<S> {
+    fn on_start(&mut self, ctx: &mut Context<'_>) -> Result<(), StrategyFailure> {
+        self.note(ctx, "start");
+        self.strategy.on_start(ctx)
+    }
+
+    fn on_step(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) {
+        self.note(ctx, &format!("step {bars:?}"));
+        self.strategy.on_step(ctx, bars);
+    }
+
+    fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
+        self.note(ctx, &format!("bar {bar:?}"));
+        self.strategy.on_bar(ctx, bar)
+    }
+
+    fn on_bars(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) -> Result<(), StrategyFailure> {
+        self.note(ctx, &format!("bars {bars:?}"));
+        self.strategy.on_bars(ctx, bars)
+    }
+
+    fn on_order(&mut self, ctx: &mut Context<'_>, report: &ExecutionReport) -> Result<(), StrategyFailure> {
+        self.note(ctx, &format!("order {report:?}"));
+        self.strategy.on_order(ctx, report)
+    }
+
+    fn on_trade(&mut self, ctx: &mut Context<'_>, fill: &Fill) -> Result<(), StrategyFailure> {
+        self.note(ctx, &format!("trade {fill:?}"));
+        self.strategy.on_trade(ctx, fill)
+    }
+
+    fn on_stop(&mut self, ctx: &mut Context<'_>) -> Result<(), StrategyFailure> {
+        self.note(ctx, "stop");
+        self.strategy.on_stop(ctx)
+    }
 }
 
 /// Calls a closure at every bar.
