@@ -352,7 +352,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 Event::AmendRequest(id, amendment) => self.on_amend(id, amendment)?,
                 Event::OrderValidated(id) => self.on_validated(id)?,
                 Event::ExecutionReport(report) => self.on_report(&report)?,
-                outside => self.on_outside(outside)?,
+                outside => self.on_outside(&outside)?,
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Sessions: events from other threads, the kill switch, and orders that a gateway holds (SEMANTICS section 11).
+//! Sessions: events from other threads, the kill switch, and orders that a gateway holds (SEMANTICS section 10).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it fails")]
 
 mod common;
@@ -168,7 +168,7 @@ fn a_full_lane_says_so_or_makes_its_sender_wait_and_control_does_not_queue_behin
     let event = Box::new(Event::Step(step(3, 10.0)));
     assert_eq!(inlet.try_step(step(3, 10.0)), Err(InletError::Full { event, bound: 3 }));
     inlet.halt().unwrap(); // the other lane has room
-    let feed = inlet.clone();
+    let feed = inlet;
     let feeder = std::thread::spawn(move || {
         (3..200).try_for_each(|day| feed.step(step(day, 10.0))).and_then(|()| feed.finish())
     });
@@ -327,17 +327,14 @@ fn a_gateway_holds_orders_and_its_reports_are_booked_as_executions() {
 #[test]
 fn a_report_that_does_not_fit_ends_the_session_with_its_place() {
     let run = |update: GatewayUpdate| {
-        let (wire, _venue) = mpsc::channel();
-        let script = Script(|ctx: &mut Context<'_>, _: BarAt| drop(ctx.submit(buy(3.0))));
-        let mut keep = None;
-        let (session, inlet) = Session::live(spec(), script, |own| {
-            keep = Some(own);
-            Box::new(Wire(wire))
-        })
-        .unwrap();
+        let (wire, venue) = mpsc::channel();
+        let script = Script(|ctx: &mut Context<'_>, _: BarAt| {
+            ctx.submit(buy(3.0));
+        });
+        let (session, inlet) = Session::live(spec(), script, |_| Box::new(Wire(wire))).unwrap();
         inlet.step(step(0, 10.0)).unwrap();
         let runner = std::thread::spawn(move || session.run(&AtomicBool::new(false)));
-        _venue.recv().unwrap();
+        venue.recv().unwrap();
         inlet.report(GatewayReport { order: OrderId(1), update }).unwrap();
         runner.join().unwrap().outcome.unwrap_err().to_string()
     };

@@ -16,16 +16,16 @@ const QTY_TOLERANCE: f64 = 1e-9;
 
 impl<S: Strategy> Loop<'_, '_, S> {
     /// What the loop does not post itself.
-    pub(super) fn on_outside(&mut self, event: Event) -> Result<(), EngineError> {
+    pub(super) fn on_outside(&mut self, event: &Event) -> Result<(), EngineError> {
         match event {
             Event::Halt => self.engine.limits.set_halted(true),
             Event::Resume => self.engine.limits.set_halted(false),
             Event::CancelAll => self.cancel_everything(),
             Event::Submit(request) => {
-                let id = self.engine.book.enter(request, self.clock.ts, None);
+                let id = self.engine.book.enter(*request, self.clock.ts, None);
                 self.engine.outbox.commands.push(Command::Submit(id));
             }
-            Event::GatewayReport(report) => self.on_gateway_report(&report)?,
+            Event::GatewayReport(report) => self.on_gateway_report(report)?,
             _ => {
                 return Err(EngineError::Internal("an event that the loop handles itself came from outside"));
             }
@@ -60,7 +60,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     /// Gives an order that risk has passed to the gateway; it is accepted when the gateway says so.
     pub(super) fn hand_over(&mut self, id: OrderId) -> Result<(), EngineError> {
-        let qty = self.handed_qty(&*self.order(id)?);
+        let qty = self.handed_qty(self.order(id)?);
         let order = self.order_mut(id)?;
         order.qty = qty;
         let order = *order;

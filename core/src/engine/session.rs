@@ -170,7 +170,7 @@ impl<S: Strategy> Session<S> {
             if let Some(step) = self.engine.bus.take_step() {
                 let ends_run = step.ends_run;
                 if !step.bars.is_empty() {
-                    self.on_step(step)?;
+                    self.on_step(&step)?;
                 }
                 if ends_run {
                     break;
@@ -216,8 +216,8 @@ impl<S: Strategy> Session<S> {
         Ok(flow)
     }
 
-    fn on_step(&mut self, step: Step) -> Result<(), EngineError> {
-        let clock = self.clock_of(&step)?;
+    fn on_step(&mut self, step: &Step) -> Result<(), EngineError> {
+        let clock = self.clock_of(step)?;
         let series = &mut self.series;
         let bars: Vec<BarAt> = step
             .bars

@@ -62,9 +62,11 @@ pub fn to_py(py: Python<'_>, error: EngineError) -> PyErr {
         EngineError::Data(_) => raise(py, &PANEL, message),
         EngineError::Rule(_) => raise(py, &RULE, message),
         EngineError::Spec(_) | EngineError::Value(_) => raise(py, &SPEC, message),
-        EngineError::UnknownInstrument { .. } | EngineError::Strategy { .. } | EngineError::Internal(_) => {
-            raise(py, &ENGINE, message)
-        }
+        EngineError::UnknownInstrument { .. }
+        | EngineError::Strategy { .. }
+        | EngineError::InletGone
+        | EngineError::GatewayReport { .. }
+        | EngineError::Internal(_) => raise(py, &ENGINE, message),
         EngineError::Cancelled => PyKeyboardInterrupt::new_err(()),
     }
 }

@@ -140,7 +140,7 @@ pub fn session_spec(panel: &Panel, market: &Market) -> SessionSpec {
     SessionSpec {
         has_volume: panel.has_volume(),
         extra: panel.extra_names().to_vec(),
-        ..SessionSpec::new(&symbols, *market)
+        ..SessionSpec::new(&symbols, market.clone())
     }
 }
 
