@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import AkqUsageError
+from akq_dist.specs.execution import execution_plan
+from akq_dist.specs.risk import RiskSpec
 from akq_dist.specs.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -247,7 +249,7 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
     if len(objective) > 1:
         raise AkqUsageError("objective: min_defined differs between the objectives; one value holds for all")
     market = spec.market
-    plan = {
+    plan: dict[str, Any] = {
         "strategy": _strategy(spec.strategy),
         "params": names,
         # A Python strategy has its parameters in Python.
@@ -281,6 +283,11 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
         "outputs": [list(output) for output in outputs],
         "min_defined": objective.pop() if objective else 0.5,
     }
+    # What says nothing stays out of the plan, whose text is part of the keys of stored trials.
+    if (execution := execution_plan(market.execution, market.slippage)) is not None:
+        plan["market"]["execution"] = execution
+    if spec.risk != RiskSpec():
+        plan["risk"] = spec.risk.to_dict()
     return json.dumps(plan, allow_nan=False)
 
 

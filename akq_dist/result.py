@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from akq_dist.errors import AkqUsageError
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 
     from akq_dist import _core
 
-TABLES: Final = ("equity", "fills", "trades", "orders", "accounts")
-
 
 @dataclass(frozen=True, eq=False)
 class BacktestResult:
     """Metrics and tables of one run; picklable, and nothing in it borrows from the engine.
 
-    `equity`, `fills`, `trades`, `orders` and `accounts` are Polars frames; `to_pandas` gives any of them to
+    `equity`, `fills`, `trades`, `orders`, `rejects` and `accounts` are Polars frames; `to_pandas` gives any of them to
     pandas.
     """
 
@@ -55,6 +53,7 @@ class BacktestResult:
             "fills": pa.table(run.fills()),
             "trades": pa.table(run.trades()),
             "orders": pa.table(run.orders()),
+            "rejects": pa.table(run.rejects()),
             "accounts": pa.table(run.metrics()),
         }
         metrics = dict(zip(outputs, run.values, strict=True))
@@ -79,6 +78,11 @@ class BacktestResult:
     def orders(self) -> pl.DataFrame:
         """Every order with what became of it."""
         return self.frame("orders")
+
+    @property
+    def rejects(self) -> pl.DataFrame:
+        """`symbol, reason, n`: refused orders by account (empty symbol for a shared one) and reason."""
+        return self.frame("rejects")
 
     @property
     def accounts(self) -> pl.DataFrame:

@@ -42,6 +42,8 @@ def study_identity(
     }
     sections = ("params", "market", "mode", "metrics", "space", "where", "objective", "constraints")
     identity: dict[str, Any] = {name: spec.get(name) for name in sections}
+    if spec.get("risk"):
+        identity["risk"] = spec["risk"]
     data = dict(spec.get("data") or {})
     identity["strategy"] = {**dict(spec.get("strategy") or {}), "digest": strategy_digest}
     identity["data"] = {

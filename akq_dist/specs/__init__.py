@@ -6,9 +6,11 @@ Unknown keys are refused with the nearest known name. `load_sweep` reads a file,
 from akq_dist.specs.base import Scalar, Spec
 from akq_dist.specs.constraint import MetricConstraint
 from akq_dist.specs.data import DataSpec
+from akq_dist.specs.execution import ExecutionSpec, ImpactSpec, SlippageSpec
 from akq_dist.specs.load import SweepFile, load_sweep, parse_sweep, to_yaml
-from akq_dist.specs.market import CommissionSpec, MarketSpec, SlippageSpec
+from akq_dist.specs.market import CommissionSpec, MarketSpec
 from akq_dist.specs.param import ParamDef
+from akq_dist.specs.risk import RiskSpec
 from akq_dist.specs.space import Space
 from akq_dist.specs.strategy import (
     EntrySpec,
@@ -35,6 +37,8 @@ __all__ = [
     "CommissionSpec",
     "DataSpec",
     "EntrySpec",
+    "ExecutionSpec",
+    "ImpactSpec",
     "MarketSpec",
     "MetricConstraint",
     "MetricsSpec",
@@ -42,6 +46,7 @@ __all__ = [
     "ParamDef",
     "ProtectionSpec",
     "RebalanceSpec",
+    "RiskSpec",
     "RulesSpec",
     "RunSpec",
     "Scalar",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt  # noqa: TC003 - pydantic reads the annotations
 import zoneinfo
 from collections import Counter
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
@@ -13,7 +13,7 @@ from akq_dist.specs.base import InvalidError, InvalidPartsError, Spec, shown
 from akq_dist.specs.names import check_symbol
 
 _SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv"}
-_SYMBOL_LIST = {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}
+SYMBOL_LIST: Final = {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}
 
 
 def _to_symbol(value: Any) -> str:
@@ -29,10 +29,11 @@ def _to_symbols(value: Any) -> tuple[str, ...] | Literal["all"]:
     listed = value if isinstance(value, list | tuple) else [value]
     if not listed:
         raise InvalidError("is an empty list, expected symbols or the word all")
-    return _to_distinct(listed)
+    return to_distinct_symbols(listed)
 
 
-def _to_distinct(value: Any) -> tuple[str, ...]:
+def to_distinct_symbols(value: Any) -> tuple[str, ...]:
+    """Read a list of symbols, refusing one that is named twice."""
     if not isinstance(value, list | tuple):
         raise InvalidError(f"found {shown(value)}, expected a list of symbols")
     symbols: list[str] = []
@@ -62,7 +63,7 @@ class DataSpec(Spec):
     symbols: Annotated[
         tuple[str, ...] | Literal["all"],
         BeforeValidator(_to_symbols),
-        WithJsonSchema({"anyOf": [{"type": ["string", "integer"]}, _SYMBOL_LIST]}),
+        WithJsonSchema({"anyOf": [{"type": ["string", "integer"]}, SYMBOL_LIST]}),
     ] = "all"
     start: dt.date | None = None
     """First trading date; bars before it warm the indicators."""
@@ -73,9 +74,9 @@ class DataSpec(Spec):
     tz: str | None = None
     """Time zone of the exchange: of naive intraday times, and of trading dates."""
     on_bad: Literal["refuse", "drop_rows", "drop_symbols"] = "refuse"
-    priority: Annotated[tuple[str, ...], BeforeValidator(_to_distinct), WithJsonSchema(_SYMBOL_LIST)] = Field(
-        default_factory=tuple
-    )
+    priority: Annotated[
+        tuple[str, ...], BeforeValidator(to_distinct_symbols), WithJsonSchema(SYMBOL_LIST)
+    ] = Field(default_factory=tuple)
     """Symbols that come first in the panel, hence first in line for cash; the others follow by name."""
     align: Literal["union", "common"] = "union"
 

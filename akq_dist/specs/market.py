@@ -7,16 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from akq_dist.specs.base import Float, InvalidError, Spec, refuse_bool, shown
+from akq_dist.specs.execution import ExecutionSpec, SlippageSpec
 from akq_dist.specs.suggest import nearest
 
 PROFILES = ("simple",)
-
-
-class SlippageSpec(Spec):
-    """How far a market or stop fill is from its price, against the order."""
-
-    bps: Float = Field(default=0.0, ge=0.0, lt=10_000.0)
-    """Basis points of the price."""
 
 
 class CommissionSpec(Spec):
@@ -40,6 +34,9 @@ class MarketSpec(Spec):
     """Initial cash, of each asset in mode per_asset."""
     fill: Literal["next_open", "close"] = "next_open"
     slippage: SlippageSpec = SlippageSpec()
+    execution: ExecutionSpec = Field(
+        default=ExecutionSpec(), exclude_if=lambda value: value == ExecutionSpec()
+    )
     commission: CommissionSpec = CommissionSpec()
     sell_tax: Float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the value of a sale."""
@@ -64,7 +61,7 @@ class MarketSpec(Spec):
             raise InvalidError(f"unknown profile {shown(value)}{hint}")
         return value
 
-    @field_validator("slippage", "commission", mode="before")
+    @field_validator("slippage", "commission", "execution", mode="before")
     @classmethod
     def _null_is_none(cls, value: Any) -> Any:
         return {} if value is None else value

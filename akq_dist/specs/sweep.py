@@ -20,6 +20,7 @@ from akq_dist.specs.constraint import MetricConstraint, check_aggregate
 from akq_dist.specs.data import DataSpec  # noqa: TC001 - pydantic reads the annotations
 from akq_dist.specs.market import MarketSpec
 from akq_dist.specs.names import check_parameter, check_study_name
+from akq_dist.specs.risk import RiskSpec
 from akq_dist.specs.space import Space, space_from_mapping
 from akq_dist.specs.strategy import StrategySpec  # noqa: TC001 - pydantic reads the annotations
 from akq_dist.specs.suggest import did_you_mean
@@ -293,6 +294,8 @@ class SweepSpec(Spec):
     strategy: StrategySpec
     data: DataSpec
     market: MarketSpec = MarketSpec()
+    risk: RiskSpec = Field(default=RiskSpec(), exclude_if=lambda value: value == RiskSpec())
+    """Limits of every account. Left out of records where it says nothing."""
     mode: Literal["per_asset", "portfolio"] = "per_asset"
     """per_asset: each asset with its own cash, then aggregated. portfolio: one shared cash."""
     params: Params = Field(default_factory=dict)

@@ -6,6 +6,7 @@ use crate::error::{EngineError, RuleError};
 use crate::market::Market;
 use crate::registry::{self, NamedStrategy, Registered};
 use crate::risk::RiskSpec;
+use crate::rules::suggestion;
 use crate::signals::{SignalTable, check_settings};
 use crate::trader::{CompiledRules, RuleSpec};
 use serde::{Deserialize, Serialize};
@@ -251,6 +252,7 @@ impl Plan {
     /// Raises what a run over the panel would raise before its first step.
     pub fn check(&self, panel: &Panel) -> Result<(), EngineError> {
         self.compile(panel)?;
+        self.check_symbols(panel)?;
         let n_accounts = if self.spec.mode == Mode::Portfolio { 1 } else { panel.n_assets() };
         match self.outputs.iter().find(|output| output.aggregate.is_none()) {
             Some(output) if n_accounts > 1 => Err(EngineError::Spec(format!(
@@ -259,6 +261,21 @@ impl Plan {
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// A list of symbols with one that the panel does not have would act on less than it says.
+    fn check_symbols(&self, panel: &Panel) -> Result<(), EngineError> {
+        let risk = &self.spec.risk;
+        let tradable = risk.tradable.iter().flatten().map(|symbol| ("tradable", symbol));
+        let restricted = risk.restricted.iter().map(|symbol| ("restricted", symbol));
+        for (list, symbol) in tradable.chain(restricted) {
+            if !panel.symbols().contains(symbol) {
+                let hint = suggestion(symbol, panel.symbols().iter().map(String::as_str));
+                let message = format!("risk.{list} names '{symbol}', which the data do not have{hint}");
+                return Err(EngineError::Spec(message));
+            }
+        }
+        Ok(())
     }
 
     /// The rules in a form that does not depend on white space.

@@ -130,7 +130,7 @@ def test_the_result_pickles_prints_and_saves(tmp_path: Path) -> None:
     folder = result.save(tmp_path / "out")
     assert sorted(path.name for path in folder.iterdir()) == [
         "accounts.parquet", "equity.parquet", "fills.parquet", "metrics.json", "orders.parquet",
-        "trades.parquet",
+        "rejects.parquet", "trades.parquet",
     ]  # fmt: skip
     assert pl.read_parquet(folder / "fills.parquet").equals(result.fills)
     held = json.loads((folder / "metrics.json").read_text())

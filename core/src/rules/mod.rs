@@ -26,6 +26,7 @@ pub use call::{Input, Output, Step, call};
 pub use eval::Evaluator;
 pub use functions::{ArgDef, ArgKind, FunctionDef, reference};
 pub use graph::{BatchGraph, BoundSlot, NodeIx};
+pub(crate) use names::suggestion;
 pub use panel::{PanelColumns, PanelEvaluator};
 pub use program::{Program, SlotDef, SlotKind};
 

@@ -1,7 +1,7 @@
 //! The nearest known name for one that is not known.
 
 /// A clause that suggests the nearest of the known names, or nothing when none is near.
-pub(super) fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let wanted: Vec<char> = name.to_lowercase().chars().take(MAX_LENGTH).collect();
     let reach = (wanted.len() / 3).max(1);
     let mut best: Option<(usize, &str)> = None;
