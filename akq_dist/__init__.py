@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from akq_dist import indicator
-    from akq_dist._core import Bar, __version__
+    from akq_dist._core import Bar, StrategyContext, __version__
     from akq_dist.backtest import backtest
+    from akq_dist.data import DataFeed
+    from akq_dist.engine import Engine
     from akq_dist.errors import (
         AkqDataError,
         AkqError,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from akq_dist.optimize import optimize
     from akq_dist.result import BacktestResult
     from akq_dist.specs import SweepSpec, load_sweep
-    from akq_dist.strategy import Bars, OrderUpdate, Param, Strategy, TradeUpdate
+    from akq_dist.strategy import Bars, Order, Param, Position, Strategy, Trade
     from akq_dist.strategy.rules import Rules
     from akq_dist.strategy.signals import SignalStrategy
     from akq_dist.sweep import sweep
@@ -47,16 +49,20 @@ __all__ = [
     "BacktestResult",
     "Bar",
     "Bars",
+    "DataFeed",
+    "Engine",
     "ExecutorError",
     "MissingDependencyError",
-    "OrderUpdate",
+    "Order",
     "Param",
+    "Position",
     "Rules",
     "SignalStrategy",
     "Strategy",
+    "StrategyContext",
     "SweepSpec",
     "TrackerError",
-    "TradeUpdate",
+    "Trade",
     "__version__",
     "backtest",
     "indicator",
@@ -73,9 +79,12 @@ _HOMES: Final = {
     "SweepSpec": "akq_dist.specs",
     "load_sweep": "akq_dist.specs",
     "Bar": "akq_dist._core",
+    "DataFeed": "akq_dist.data",
+    "Engine": "akq_dist.engine",
+    "StrategyContext": "akq_dist._core",
     "Rules": "akq_dist.strategy.rules",
     "SignalStrategy": "akq_dist.strategy.signals",
-    **dict.fromkeys(("Bars", "OrderUpdate", "Param", "Strategy", "TradeUpdate"), "akq_dist.strategy"),
+    **dict.fromkeys(("Bars", "Order", "Param", "Position", "Strategy", "Trade"), "akq_dist.strategy"),
     **{name: "akq_dist.errors" for name in __all__ if name.endswith("Error")},
 }
 

@@ -147,7 +147,16 @@ class RunResult:
     def metrics(self) -> ArrowTable:
         """One row an account: `symbol` (empty for a shared account), then every metric."""
     def equity(self) -> ArrowTable:
-        """`symbol, ts, date, equity, cash, exposure`, one row a step and account."""
+        """`symbol, ts, date, equity, cash, exposure, long, short, traded`, one row a step and account.
+
+        `exposure` is the sum of the absolute values of all positions, `long` and `short` (negative) are its parts;
+        `traded` is the notional traded so far, both sides. What follows `equity` is there with `details` only.
+        """
+    def positions(self) -> ArrowTable:
+        """`ts, date, symbol, qty, price, value, equity`: what was held at the end of each trading date.
+
+        `equity` is that of the account at the same step. Needs `details`.
+        """
     def orders(self) -> ArrowTable:
         """`symbol, id, submitted, side, kind, price, qty, tag, status, reason`."""
     def rejects(self) -> ArrowTable:
@@ -159,7 +168,7 @@ class RunResult:
 
 @final
 class Bar:
-    """The current bar of one asset; the object is reused, read it before the callback returns."""
+    """A bar of one asset. One that a strategy keeps stays what it is; times and dates are those of the panel."""
 
     @property
     def symbol(self) -> str: ...
@@ -169,9 +178,11 @@ class Bar:
     def index(self) -> int:
         """Index of the bar in the asset's own series."""
     @property
-    def ts(self) -> int: ...
+    def ts(self) -> int:
+        """Nanoseconds since 1970 in UTC, as the data label the bar."""
     @property
-    def date(self) -> int: ...
+    def date(self) -> int:
+        """Trading date in days since 1970-01-01."""
     @property
     def open(self) -> float: ...
     @property
@@ -216,7 +227,10 @@ class StrategyContext:
         """The bar of an asset at this step, None where it has none."""
     def last_index(self, asset: int) -> int:
         """Index of the newest bar of an asset at or before this step, -1 before its first."""
-    def position(self, asset: int) -> float: ...
+    def last_close(self, asset: int) -> float:
+        """Close of the newest bar of an asset, NaN before its first."""
+    def position(self, asset: int) -> float:
+        """Units held, negative when short."""
     def avg_price(self, asset: int) -> float:
         """Average cost of the position, NaN when flat."""
     def working(self, asset: int | None = None) -> list[int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import AkqUsageError
 from akq_dist.specs import SweepFile, SweepSpec, load_sweep, parse_sweep
+from akq_dist.specs.data import IN_MEMORY
 from akq_dist.specs.suggest import did_you_mean
 from akq_dist.strategy import PythonSource, Strategy
 from akq_dist.strategy.rules import Rules, plain
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
     from akq_dist.data import PanelData
 
-IN_MEMORY = "frame"
-"""Data source of a table that the caller holds."""
-
 
 @dataclass(frozen=True)
 class Request:
@@ -28,6 +26,7 @@ class Request:
     file: SweepFile
     strategy: type[Strategy] | None = None
     table: Any = None
+    """A table of bars, or a `DataFeed`."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Values of the strategy instance that was given."""
 
@@ -50,7 +49,11 @@ class Request:
         return None if reference is None else PythonSource.from_reference(reference, self.file.base_dir)
 
     def load_data(self) -> PanelData:
-        """Load the bars, or make a panel of the table that was given."""
+        """Load the bars, or make a panel of the table that was given; a feed has one already."""
+        from akq_dist.data.feed import DataFeed
+
+        if isinstance(self.table, DataFeed):
+            return self.table.panel
         if self.table is not None:
             from akq_dist.data import panel_from_frame
 
@@ -137,12 +140,12 @@ def _strategy(given: Any) -> tuple[dict[str, Any], type[Strategy] | None, Mappin
     if isinstance(given, Rules):
         return {"rules": dict(given.slots)}, None, {}
     if isinstance(given, str):
-        return {"python": given}, None, {}
+        return ({"python": given} if ":" in given else {"rust": given}), None, {}
     if hasattr(given, "to_dict") or isinstance(given, dict):
         return _plain(given), None, {}
     raise AkqUsageError(
         f"strategy: found {type(given).__name__}, "
-        "expected a Strategy class, Rules(...), 'file.py:Class' or a mapping"
+        "expected a Strategy class, Rules(...), 'file.py:Class', the name of a strategy of the engine or a mapping"
     )
 
 
@@ -161,4 +164,6 @@ def _data(given: Any) -> tuple[dict[str, Any], Any]:
         section = dict(given)
         table = section.pop("table", None)
         return section if table is None else {"source": IN_MEMORY, **section}, table
-    return {"source": IN_MEMORY}, given
+    from akq_dist.data.feed import DataFeed
+
+    return (given.spec.to_dict() if isinstance(given, DataFeed) else {"source": IN_MEMORY}), given

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from akq_dist.errors import AkqUsageError
+from akq_dist.metrics import Metrics
 from akq_dist.specs.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
     import polars as pl
@@ -22,18 +22,35 @@ if TYPE_CHECKING:
     from akq_dist import _core
 
 
+FRAMES: Final = (
+    "equity", "exposure", "turnover", "drawdowns", "positions", "orders", "fills", "trades", "rejects",
+    "accounts",
+)  # fmt: skip
+"""Every table of a result."""
+_DERIVED: Final = {
+    "exposure": "equity",
+    "turnover": "equity",
+    "drawdowns": "equity",
+    "positions": "positions",
+}
+"""Tables that follow from one of the engine; they are computed when they are asked for."""
+_EQUITY: Final = ("symbol", "ts", "date", "equity", "cash", "exposure")
+
+
 @dataclass(frozen=True, eq=False)
 class BacktestResult:
     """Metrics and tables of one run; picklable, and nothing in it borrows from the engine.
 
-    `equity`, `fills`, `trades`, `orders`, `rejects` and `accounts` are Polars frames; `to_pandas` gives any of them to
-    pandas.
+    Its tables are Polars frames: `equity`, `exposure`, `turnover`, `drawdowns`, `positions`, `orders`, `fills`,
+    `trades` (round trips), `rejects` and `accounts`; `to_pandas` gives any of them to pandas. A column `symbol` of
+    an account is empty where all assets share one. A run without details has neither `exposure`, `turnover` and
+    `positions` nor orders and fills.
     """
 
     name: str
     params: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    """Metrics of the account, or `metric.aggregate` over many; NaN where undefined."""
+    metrics: Metrics
+    """Metrics of the account, or `metric.aggregate` over many, with their units; NaN where undefined."""
     symbols: tuple[str, ...]
     data_digest: str
     build: str
@@ -42,6 +59,7 @@ class BacktestResult:
     n_bars: int
     wall_s: float
     tables: Mapping[str, pa.Table] = field(repr=False)
+    """What the engine handed out, as Arrow."""
 
     @classmethod
     def of(cls, run: _core.RunResult, outputs: list[str], **facts: Any) -> BacktestResult:
@@ -50,19 +68,48 @@ class BacktestResult:
 
         tables = {
             "equity": pa.table(run.equity()),
+            "positions": pa.table(run.positions()),
+            "orders": pa.table(run.orders()),
             "fills": pa.table(run.fills()),
             "trades": pa.table(run.trades()),
-            "orders": pa.table(run.orders()),
             "rejects": pa.table(run.rejects()),
             "accounts": pa.table(run.metrics()),
         }
-        metrics = dict(zip(outputs, run.values, strict=True))
+        metrics = Metrics(dict(zip(outputs, run.values, strict=True)))
         return cls(metrics=metrics, hash=run.hash, n_bars=run.n_bars, tables=tables, **facts)
 
     @property
     def equity(self) -> pl.DataFrame:
-        """`symbol, ts, date, equity, cash, exposure`, one row a step and account."""
+        """`symbol, ts, date, equity, cash, exposure` (gross), one row a step and account."""
         return self.frame("equity")
+
+    @property
+    def exposure(self) -> pl.DataFrame:
+        """`symbol, ts, date, long, short, gross, net, leverage`, one row a step and account."""
+        return self.frame("exposure")
+
+    @property
+    def turnover(self) -> pl.DataFrame:
+        """`symbol, date, traded, turnover`, one row a trading date and account."""
+        return self.frame("turnover")
+
+    @property
+    def drawdowns(self) -> pl.DataFrame:
+        """`symbol, start, trough, recovery, peak, low, depth, n_steps`, one row a fall below the peak."""
+        return self.frame("drawdowns")
+
+    @property
+    def positions(self) -> pl.DataFrame:
+        """`ts, date, symbol, qty, price, value, weight` at the end of each trading date, what is held only.
+
+        They are part of the equity of the same date.
+        """
+        return self.frame("positions")
+
+    @property
+    def orders(self) -> pl.DataFrame:
+        """Every order with what became of it."""
+        return self.frame("orders")
 
     @property
     def fills(self) -> pl.DataFrame:
@@ -75,13 +122,8 @@ class BacktestResult:
         return self.frame("trades")
 
     @property
-    def orders(self) -> pl.DataFrame:
-        """Every order with what became of it."""
-        return self.frame("orders")
-
-    @property
     def rejects(self) -> pl.DataFrame:
-        """`symbol, reason, n`: refused orders by account (empty symbol for a shared one) and reason."""
+        """`symbol, reason, n`: refused orders by account and reason."""
         return self.frame("rejects")
 
     @property
@@ -90,27 +132,49 @@ class BacktestResult:
         return self.frame("accounts")
 
     def frame(self, table: str) -> pl.DataFrame:
-        """Return a table by name as a Polars frame, without a copy."""
+        """Return a table by name as a Polars frame, those of the engine without a copy.
+
+        Raises AkqUsageError for an unknown name, and for one that a run without details does not have.
+        """
         import polars as pl
 
-        if table not in self.tables:
-            raise AkqUsageError(f"unknown table {table!r}{did_you_mean(table, self.tables)}")
-        made = pl.from_arrow(self.tables[table])
+        if table not in FRAMES:
+            raise AkqUsageError(f"unknown table {table!r}{did_you_mean(table, FRAMES)}")
+        made = pl.from_arrow(self.tables[_DERIVED.get(table, table)])
         assert isinstance(made, pl.DataFrame)
-        return made
+        if table not in self.names:
+            raise AkqUsageError(f"a run without details has no {table}")
+        if table in _DERIVED:
+            from akq_dist import frames
+
+            derive: Callable[[pl.DataFrame], pl.DataFrame] = getattr(frames, table)
+            return derive(made)
+        return made.select(name for name in _EQUITY if name in made.columns) if table == "equity" else made
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tables that this result has."""
+        has_details = "traded" in self.tables["equity"].column_names
+        return tuple(name for name in FRAMES if has_details or name not in ("exposure", "turnover"))
 
     def to_pandas(self, table: str) -> pd.DataFrame:
         """Return a table by name as a pandas frame."""
         return self.frame(table).to_pandas()
+
+    def rejects_by_reason(self) -> dict[str, int]:
+        """Return how many orders were refused, by reason, over all accounts."""
+        counts: dict[str, int] = {}
+        for reason, n in self.rejects.select("reason", "n").iter_rows():
+            counts[reason] = counts.get(reason, 0) + n
+        return dict(sorted(counts.items()))
 
     def summary(self) -> dict[str, Any]:
         """Return everything but the tables as plain data; an undefined metric is None."""
         return {
             "name": self.name,
             "params": dict(self.params),
-            "metrics": {
-                name: value if math.isfinite(value) else None for name, value in self.metrics.items()
-            },
+            "metrics": self.metrics.plain(),
+            "rejects": self.rejects_by_reason(),
             "symbols": len(self.symbols),
             "n_bars": self.n_bars,
             "data_digest": self.data_digest,
@@ -130,7 +194,8 @@ class BacktestResult:
         target = Path(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)
-            for name, table in self.tables.items():
+            for name in self.names:
+                table = self.frame(name).to_arrow()
                 _replace(target / f"{name}.parquet", lambda path, table=table: pq.write_table(table, path))
             text = json.dumps(self.summary(), indent=2, default=str) + "\n"
             _replace(target / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))

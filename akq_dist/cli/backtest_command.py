@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
 
 from akq_dist.cli.console import count_text, duration_text, params_text, print_json, print_table, say
 from akq_dist.errors import AkqUsageError
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from akq_dist.result import BacktestResult
+
+_N_SHOWN: Final = 5
+"""Rows of a table whose whole is in the folder of `--out`."""
 
 
 def run(
@@ -23,7 +27,8 @@ def run(
     result = backtest(file, read_params(params), overrides=overrides)
     saved = None if out is None else result.save(out)
     if as_json:
-        print_json({**result.summary(), "out": None if saved is None else str(saved)})
+        rows = {name: result.frame(name).height for name in result.names}
+        print_json({**result.summary(), "tables": rows, "out": None if saved is None else str(saved)})
         return 0
     _report(result)
     if saved is not None:
@@ -52,4 +57,41 @@ def _report(result: BacktestResult) -> None:
         f"{result.name}: {params_text(result.params) or 'no parameters'} · {len(result.symbols)} symbols · "
         f"{result.n_bars:,} bars in {duration_text(result.wall_s)}{speed}"
     )
-    print_table(["metric", "value"], list(result.metrics.items()))
+    rows = [(name, value, result.metrics.unit(name)) for name, value in result.metrics.items()]
+    print_table(["metric", "value", "unit"], rows)
+    _report_rejects(result)
+    _report_drawdowns(result)
+    _report_positions(result)
+
+
+def _report_rejects(result: BacktestResult) -> None:
+    refused = result.rejects_by_reason()
+    if refused:
+        print_table(["refused because", "orders"], list(refused.items()), "Refused orders")
+
+
+def _report_drawdowns(result: BacktestResult) -> None:
+    falls = result.drawdowns.sort("depth", maintain_order=True)
+    shown = [
+        (row["symbol"] or "all", _day(row["start"]), _day(row["trough"]), _day(row["recovery"]), row["depth"])
+        for row in falls.head(_N_SHOWN).iter_rows(named=True)
+    ]
+    if shown:
+        title = f"Deepest of {falls.height} drawdowns"
+        print_table(["account", "from", "trough", "regained", "depth"], shown, title)
+
+
+def _report_positions(result: BacktestResult) -> None:
+    last = result.equity["date"].max()
+    held = result.positions.filter(date=last).sort("value", descending=True)
+    shown = held.head(_N_SHOWN).select("symbol", "qty", "price", "value", "weight").rows()
+    if shown:
+        print_table(
+            ["symbol", "quantity", "price", "value", "weight"], shown, f"{held.height} positions on {last!s}"
+        )
+
+
+def _day(time: dt.datetime | None) -> str:
+    if time is None:
+        return "not yet"
+    return f"{time:%Y-%m-%d}" if time.time() == dt.time() else f"{time:%Y-%m-%d %H:%M}"

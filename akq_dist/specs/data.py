@@ -15,6 +15,9 @@ from akq_dist.specs.names import check_symbol
 _SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv"}
 SYMBOL_LIST: Final = {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}
 
+IN_MEMORY: Final = "frame"
+"""Source of bars that the caller holds."""
+
 
 def _to_symbol(value: Any) -> str:
     # A symbol of digits is a number for YAML; one with a leading zero stays text and keeps it.

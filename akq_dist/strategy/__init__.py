@@ -8,6 +8,6 @@ from akq_dist.strategy.base import Strategy
 from akq_dist.strategy.factory import make_factory
 from akq_dist.strategy.params import Param
 from akq_dist.strategy.source import PythonSource
-from akq_dist.strategy.updates import OrderUpdate, TradeUpdate
+from akq_dist.strategy.updates import Order, Position, Trade
 
-__all__ = ["Bars", "OrderUpdate", "Param", "PythonSource", "Strategy", "TradeUpdate", "make_factory"]
+__all__ = ["Bars", "Order", "Param", "Position", "PythonSource", "Strategy", "Trade", "make_factory"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypedDict
 
 from akq_dist.errors import AkqStrategyError
 from akq_dist.specs.suggest import did_you_mean
 from akq_dist.strategy import params as _params
 from akq_dist.strategy.bars import Bars
-from akq_dist.strategy.updates import OrderUpdate, TradeUpdate, order_update, trade_update
+from akq_dist.strategy.updates import Order, Position, Trade, order_of, trade_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from akq_dist._core import Bar, StrategyContext
     from akq_dist.strategy.columns import PanelColumns
+    from akq_dist.strategy.sizing import Sizer
 
+_GIVEN_GROUPS = 2**32
+"""First number of the groups that `new_group` makes; a strategy's own numbers are small."""
 _EPOCH = 719_163
 """Ordinal of 1970-01-01."""
 
@@ -29,13 +32,22 @@ Hooks = tuple["Callable[..., None] | None", ...]
 Distance = dict[str, Any]
 
 
+class Bracket(NamedTuple):
+    """Numbers of the three orders of a bracket."""
+
+    entry: int
+    stop: int
+    target: int
+
+
 class OrderOptions(TypedDict, total=False):
     """What an order may say beside its quantity and symbol.
 
-    Its size is one of `qty` (units), `value` (money) or `pct_equity` (share of equity); with `size_at="fill"`
-    the last is a budget that the fill has to fit. Without `limit` or `stop` it is a market order, with both
-    a stop-limit; `trail` (`{"pct": 0.05}` or `{"abs": 2.0}`, with `"on": "high" | "close"`) is a stop that
-    follows the market from this close on, and `on_close` fills at the close of the next trading date.
+    Its size is one of `qty` (units), `value` (money), `pct_equity` (share of equity) or `size` (a sizer, see
+    `akq_dist.strategy.sizing`); with `size_at="fill"` a share is a budget that the fill has to fit. Without
+    `limit` or `stop` it is a market order, with both a stop-limit; `trail` (`{"pct": 0.05}` or
+    `{"abs": 2.0}`, with `"on": "high" | "close"`) is a stop that follows the market from this close on, and
+    `on_close` fills at the close of the next trading date.
     It ends in one way: `valid_bars` after that many bars, `day` (or `tif="day"`) with its trading date,
     `good_till` with that trading date, `tif="ioc"` on its first bar, `"fok"` there too unless it fills whole.
     Orders with the same `oco` number cancel each other; one with a `parent` waits until that order fills.
@@ -45,6 +57,7 @@ class OrderOptions(TypedDict, total=False):
 
     value: float
     pct_equity: float
+    size: Sizer
     size_at: Literal["decision", "fill"]
     limit: float
     stop: float
@@ -109,11 +122,11 @@ class Strategy:
     def on_bars(self, bars: Bars) -> None:
         """Once a step, after every `on_bar`, with all bars of the step."""
 
-    def on_order(self, order: OrderUpdate) -> None:
-        """Hear that an order of this strategy changed its state."""
+    def on_order(self, order: Order) -> None:
+        """Once for every change of an order of this strategy: accepted, refused, filled in part or whole, ended."""
 
-    def on_trade(self, trade: TradeUpdate) -> None:
-        """Hear that an order of this strategy filled."""
+    def on_trade(self, trade: Trade) -> None:
+        """Once for every fill of an order of this strategy, after `on_order` of the same fill."""
 
     def on_stop(self) -> None:
         """After the last step; orders placed here are not worked any more."""
@@ -162,6 +175,23 @@ class Strategy:
             self._rng = np.random.default_rng(self._seed)
         return self._rng
 
+    @property
+    def context(self) -> StrategyContext:
+        """What the engine shows and takes, by asset number; everything here is built on it."""
+        return self._context()
+
+    @property
+    def positions(self) -> dict[str, Position]:
+        """What is held, by symbol in panel order; assets without a position are left out."""
+        ctx = self._context()
+        names = ctx.symbols
+        held = ((names[asset], asset, ctx.position(asset)) for asset in self._universe)
+        return {
+            symbol: Position(symbol, qty, ctx.avg_price(asset), ctx.last_close(asset))
+            for symbol, asset, qty in held
+            if qty != 0.0
+        }
+
     def position(self, symbol: str | None = None) -> float:
         """Units held, negative when short."""
         return self._context().position(self._asset(symbol))
@@ -200,6 +230,46 @@ class Strategy:
     def sell(self, qty: float | None = None, symbol: str | None = None, **order: Unpack[OrderOptions]) -> int:
         """Submit a sell and return its number; more than is held goes short where the market allows it."""
         return self._submit(-1, qty, symbol, **order)
+
+    def bracket(
+        self,
+        qty: float | None = None,
+        symbol: str | None = None,
+        *,
+        stop_price: float,
+        target_price: float,
+        side: Literal["buy", "sell"] = "buy",
+        **entry: Unpack[OrderOptions],
+    ) -> Bracket:
+        """Submit an entry with a stop and a target at given prices that cancel each other.
+
+        They wait for the entry to end with a fill, can fill from the bar after it, and cover the whole of it
+        when its size is a quantity. For distances from the fill, live on the bar of the entry already, give
+        `stop_loss` and `take_profit` to `buy` or `sell` instead.
+        """
+        if qty is None:
+            raise AkqStrategyError(
+                "a bracket has a quantity: its stop and target are orders for as many units"
+            )
+        sign = {"buy": 1, "sell": -1}.get(side, 0)
+        if sign == 0:
+            raise AkqStrategyError(f"side is {side!r}, it is 'buy' or 'sell'")
+        if not sign * _finite("target_price", target_price) > sign * _finite("stop_price", stop_price):
+            raise AkqStrategyError(
+                f"a bracket to {side} has its target {'above' if sign > 0 else 'below'} its stop, "
+                f"got target_price={target_price!r} and stop_price={stop_price!r}"
+            )
+        first = self._submit(sign, qty, symbol, **entry)
+        group = self.new_group()
+        legs: dict[str, Any] = {"parent": first, "oco": group}
+        stop = self._submit(-sign, qty, symbol, stop=stop_price, tag="stop_loss", **legs)
+        target = self._submit(-sign, qty, symbol, limit=target_price, tag="take_profit", **legs)
+        return Bracket(first, stop, target)
+
+    def new_group(self) -> int:
+        """Return a fresh number for `oco=`: of the orders with one number, the first that fills cancels the others."""
+        self._n_groups += 1
+        return _GIVEN_GROUPS + self._n_groups
 
     def close(self, symbol: str | None = None, tag: str = "exit") -> int | None:
         """Submit a market order for the whole position; None when there is none."""
@@ -252,6 +322,7 @@ class Strategy:
     # ----------------------------------------------------------------------------------------
 
     _seed: int = 0
+    _n_groups: int = 0
     _rng: np.random.Generator | None = None
     _bars: Bars
     _assets: dict[str, int]
@@ -291,7 +362,7 @@ class Strategy:
             self._cross_section = False
 
     def _call_on_order(self, raw: Mapping[str, Any]) -> None:
-        update = order_update(raw)
+        update = order_of(raw)
         self._default = self._assets.get(update.symbol)
         try:
             self.on_order(update)
@@ -299,7 +370,7 @@ class Strategy:
             self._default = None
 
     def _call_on_trade(self, raw: Mapping[str, Any]) -> None:
-        update = trade_update(raw)
+        update = trade_of(raw)
         self._default = self._assets.get(update.symbol)
         try:
             self.on_trade(update)
@@ -341,6 +412,7 @@ class Strategy:
         *,
         value: float | None = None,
         pct_equity: float | None = None,
+        size: Sizer | None = None,
         size_at: Literal["decision", "fill"] = "decision",
         limit: float | None = None,
         stop: float | None = None,
@@ -359,7 +431,9 @@ class Strategy:
     ) -> int:
         ctx = self._context()
         asset = self._asset(symbol)
-        kind, amount = _size(qty, value, pct_equity)
+        kind, amount = self._sized(size, asset) if size is not None else _size(qty, value, pct_equity)
+        if size is not None and not (qty is None and value is None and pct_equity is None):
+            raise AkqStrategyError("an order has exactly one size: qty, value, pct_equity or size")
         if size_at == "fill":
             if kind != "pct_equity":
                 raise AkqStrategyError("size_at='fill' needs pct_equity")
@@ -382,6 +456,12 @@ class Strategy:
             good_till=None if good_till is None else good_till.toordinal() - _EPOCH, parent=parent,
         )  # fmt: skip
 
+    def _sized(self, sizer: Sizer, asset: int) -> tuple[Literal["qty", "value", "pct_equity"], float]:
+        kind, amount = sizer.size(self, self._context().symbols[asset])
+        if kind not in ("qty", "value", "pct_equity"):
+            raise AkqStrategyError(f"{sizer!r} answered {kind!r}, expected qty, value or pct_equity")
+        return kind, _finite(f"the size of {sizer!r}", amount)
+
 
 Strategy._reserved = frozenset(
     name for name in vars(Strategy) if not name.startswith("__") and not name.startswith("on_")
@@ -397,7 +477,7 @@ def _size(
         return "value", _finite("value", value)
     if qty is None and value is None and pct_equity is not None:
         return "pct_equity", _finite("pct_equity", pct_equity)
-    raise AkqStrategyError("an order has exactly one size: qty, value or pct_equity")
+    raise AkqStrategyError("an order has exactly one size: qty, value, pct_equity or size")
 
 
 def _finite(name: str, value: Any) -> float:

@@ -2,10 +2,12 @@
 
 mod conditional;
 mod control;
+mod holdings;
 mod intrabar;
 mod lifecycle;
 mod session;
 
+pub use holdings::{Holding, Holdings};
 pub use session::{Session, SessionEnd, SessionSpec};
 
 use crate::bus::Bus;
@@ -89,6 +91,7 @@ pub struct Record {
     pub fills: Vec<Fill>,
     pub cash: Vec<f64>,
     pub exposure: Vec<f64>,
+    pub holdings: Holdings,
 }
 
 impl Record {
@@ -98,6 +101,7 @@ impl Record {
         self.fills.clear();
         self.cash.clear();
         self.exposure.clear();
+        self.holdings.reset();
         self.n_orders = 0;
         self.n_fills = 0;
         self.n_rejects = 0;
@@ -290,6 +294,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if self.spec.keep == Keep::Everything {
             engine.record.cash.push(engine.portfolio.cash());
             engine.record.exposure.push(engine.portfolio.gross_exposure());
+            engine.record.holdings.note(&engine.portfolio, &self.clock, engine.record.traded_notional);
         }
     }
 

@@ -106,6 +106,12 @@ impl Portfolio {
         equity
     }
 
+    /// Value of a position at the last close, negative when short.
+    pub fn value(&self, instrument: InstrumentIx) -> f64 {
+        let position = &self.positions[instrument.ix()];
+        position.qty * position.mark * self.multiplier
+    }
+
     /// Sum of the absolute values of all positions at their last closes.
     pub fn gross_exposure(&self) -> f64 {
         let value = |&ix: &u32| {

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "specs"),
     ("data",),
     ("strategy", "indicator"),
-    ("request", "backtest", "result", "runner", "lookahead"),
+    ("request", "backtest", "engine", "frames", "metrics", "result", "runner", "lookahead"),
     ("record",),
     ("search",),
     ("track",),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from akq_dist import _core
-from akq_dist.strategy import OrderUpdate, Strategy
+from akq_dist.strategy import Order, Strategy
 from akq_dist.strategy.factory import make_factory
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ def run(
     bars: list[Ohlc],
     volume: list[float] | None = None,
     **plan: Any,
-) -> tuple[_core.RunResult, list[OrderUpdate]]:
+) -> tuple[_core.RunResult, list[Order]]:
     """Run a strategy that calls `act(strategy, row)` at every bar; also what it heard of its orders."""
-    heard: list[OrderUpdate] = []
+    heard: list[Order] = []
 
     class Scripted(Strategy):
         def on_bar(self, bar: _core.Bar) -> None:
             act(self, bar.index)
 
-        def on_order(self, order: OrderUpdate) -> None:
+        def on_order(self, order: Order) -> None:
             heard.append(order)
 
     table = panel_table(bars, volume)

@@ -129,8 +129,9 @@ def test_the_result_pickles_prints_and_saves(tmp_path: Path) -> None:
     assert str(again) == str(result)
     folder = result.save(tmp_path / "out")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "accounts.parquet", "equity.parquet", "fills.parquet", "metrics.json", "orders.parquet",
-        "rejects.parquet", "trades.parquet",
+        "accounts.parquet", "drawdowns.parquet", "equity.parquet", "exposure.parquet", "fills.parquet",
+        "metrics.json", "orders.parquet", "positions.parquet", "rejects.parquet", "trades.parquet",
+        "turnover.parquet",
     ]  # fmt: skip
     assert pl.read_parquet(folder / "fills.parquet").equals(result.fills)
     held = json.loads((folder / "metrics.json").read_text())

@@ -63,6 +63,16 @@ impl OrderKind {
         }
     }
 
+    /// The limit and the stop, each where the kind has one.
+    pub fn limit_and_stop(self) -> (Option<f64>, Option<f64>) {
+        match self {
+            Self::Market | Self::MarketOnClose => (None, None),
+            Self::Limit(limit) => (Some(limit), None),
+            Self::Stop(stop) => (None, Some(stop)),
+            Self::StopLimit { stop, limit } => (Some(limit), Some(stop)),
+        }
+    }
+
     /// Limit or stop price, the limit of a stop-limit order; none for a market order.
     pub fn price(self) -> Option<f64> {
         match self {

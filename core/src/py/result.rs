@@ -124,7 +124,7 @@ impl PyRunResult {
 
     fn equity(&self) -> PyResult<ArrowTable> {
         let steps = || self.each(|a| a.timeline.timestamps(), |a, ts| (a, *ts));
-        table(vec![
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
             ("symbol", words(steps().map(|(a, _)| self.account_name(a)))),
             ("ts", times(steps().map(|(_, ts)| ts))),
             (
@@ -132,8 +132,33 @@ impl PyRunResult {
                 Arc::new(Date32Array::from_iter_values(self.each(|a| a.timeline.dates(), |_, date| *date))),
             ),
             ("equity", floats(self.each(|a| &a.record.equity, |_, v| *v))),
-            ("cash", floats(self.each(|a| &a.record.cash, |_, v| *v))),
-            ("exposure", floats(self.each(|a| &a.record.exposure, |_, v| *v))),
+        ];
+        // A run without details keeps nothing of the others.
+        if self.accounts.iter().all(|a| a.record.cash.len() == a.record.equity.len()) {
+            columns.extend([
+                ("cash", floats(self.each(|a| &a.record.cash, |_, v| *v))),
+                ("exposure", floats(self.each(|a| &a.record.exposure, |_, v| *v))),
+                ("long", floats(self.each(|a| &a.record.holdings.long, |_, v| *v))),
+                ("short", floats(self.each(|a| &a.record.holdings.short, |_, v| *v))),
+                ("traded", floats(self.each(|a| &a.record.holdings.traded, |_, v| *v))),
+            ]);
+        }
+        table(columns)
+    }
+
+    fn positions(&self) -> PyResult<ArrowTable> {
+        let each = || self.each(|a| &a.record.holdings.positions, |a, held| (a, held, held.step as usize));
+        table(vec![
+            ("ts", times(each().map(|(a, _, step)| a.timeline.timestamps()[step]))),
+            (
+                "date",
+                Arc::new(Date32Array::from_iter_values(each().map(|(a, _, step)| a.timeline.dates()[step]))),
+            ),
+            ("symbol", words(each().map(|(a, held, _)| self.symbol(a, held.instrument)))),
+            ("qty", floats(each().map(|(_, held, _)| held.qty))),
+            ("price", floats(each().map(|(_, held, _)| held.price))),
+            ("value", floats(each().map(|(_, held, _)| held.value))),
+            ("equity", floats(each().map(|(a, _, step)| a.record.equity[step]))),
         ])
     }
 

@@ -91,6 +91,15 @@ impl PyBar {
     fn ohlc(&self) -> [f64; 4] {
         self.panel.ohlc(self.row.load(Ordering::Relaxed))
     }
+
+    fn copied(&self) -> Self {
+        Self {
+            panel: Arc::clone(&self.panel),
+            symbols: Arc::clone(&self.symbols),
+            asset: AtomicUsize::new(self.asset.load(Ordering::Relaxed)),
+            row: AtomicUsize::new(self.row.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 #[pymethods]
@@ -155,7 +164,11 @@ impl PyBar {
 
     fn __repr__(&self, py: Python<'_>) -> String {
         let [open, high, low, close] = self.ohlc();
-        format!("Bar({}, index={}, {open} {high} {low} {close})", self.symbol(py), self.index())
+        format!(
+            "Bar({}, index={}, open={open}, high={high}, low={low}, close={close})",
+            self.symbol(py),
+            self.index()
+        )
     }
 }
 
@@ -256,6 +269,12 @@ impl PyContext {
         self.universe.clone()
     }
 
+    fn __repr__(&self) -> String {
+        let mirror = lock(&self.mirror);
+        let (step, n) = (mirror.step, self.universe.len());
+        format!("StrategyContext(step={step}, assets={n}, cash={}, equity={})", mirror.cash, mirror.equity)
+    }
+
     fn bar(&self, asset: usize) -> Option<PyBar> {
         let instrument = self.local.get(asset).copied().flatten()?;
         let mirror = lock(&self.mirror);
@@ -276,6 +295,11 @@ impl PyContext {
     fn last_index(&self, asset: usize) -> i64 {
         let instrument = self.local.get(asset).copied().flatten();
         instrument.map_or(-1, |i| lock(&self.mirror).newest[i.ix()].0)
+    }
+
+    fn last_close(&self, asset: usize) -> f64 {
+        let row = usize::try_from(self.last_index(asset));
+        row.map_or(f64::NAN, |row| self.panel.asset(asset).close[row])
     }
 
     fn position(&self, asset: usize) -> f64 {
@@ -627,6 +651,13 @@ impl PyStrategy {
         dict.set_item("reason", (!reason.is_empty()).then_some(reason))?;
         dict.set_item("filled", order.progress.filled)?;
         dict.set_item("tag", self.share.word(order.request.tag))?;
+        dict.set_item("kind", order.kind_name())?;
+        let (limit, stop) = order.request.kind.limit_and_stop();
+        dict.set_item("limit", limit)?;
+        dict.set_item("stop", stop)?;
+        dict.set_item("ts", order.submitted.0)?;
+        dict.set_item("parent", order.request.parent.map(|parent| parent.0))?;
+        dict.set_item("is_final", order.status.is_final())?;
         Ok(dict)
     }
 
@@ -640,8 +671,23 @@ impl PyStrategy {
         dict.set_item("price", fill.price)?;
         dict.set_item("fees", fill.fees)?;
         dict.set_item("tag", self.share.word(fill.tag))?;
+        dict.set_item("slippage_cost", fill.slippage_cost)?;
+        dict.set_item("ts", fill.ts.0)?;
+        dict.set_item("index", fill.row)?;
         Ok(dict)
     }
+}
+
+/// The bar object is reused, unless the strategy has kept it: then it stays as it is, and a new one takes its place.
+fn keep_free(bar: &mut Py<PyBar>) -> Result<(), StrategyFailure> {
+    Python::attach(|py| {
+        #[expect(deprecated, reason = "what stands in its place is unsafe")]
+        let n_holders = bar.get_refcnt(py);
+        if n_holders > 1 {
+            *bar = Py::new(py, bar.get().copied()).map_err(|error| StrategyFailure(error.to_string()))?;
+        }
+        Ok(())
+    })
 }
 
 fn replay(ctx: &mut Context<'_>, asked: &[Asked]) {
@@ -667,6 +713,7 @@ impl Strategy for PyStrategy {
 
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
         let Some(hook) = &self.hooks.on_bar else { return Ok(()) };
+        keep_free(&mut self.bar)?;
         self.bar.get().set(self.context.get().universe[bar.instrument.ix()], bar.row);
         self.call(ctx, Some(bar), hook, |py, hook| hook.call1(py, (&self.bar,)))
     }

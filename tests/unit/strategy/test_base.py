@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from akq_dist.errors import AkqStrategyError, AkqUsageError
-from akq_dist.strategy import OrderUpdate, Param, Strategy, TradeUpdate, make_factory
+from akq_dist.strategy import Order, Param, Strategy, Trade, make_factory
 
 
 class FakeBar:
@@ -82,7 +82,7 @@ def test_only_overridden_hooks_are_called() -> None:
     class Some(Strategy):
         def on_bar(self, bar: Any) -> None: ...
 
-        def on_trade(self, trade: TradeUpdate) -> None: ...
+        def on_trade(self, trade: Trade) -> None: ...
 
     strategy, _ = bound(Some)
     assert [hook is not None for hook in strategy._hooks()] == [False, True, False, False, True, False]
@@ -198,10 +198,10 @@ def test_updates_are_frozen_and_name_the_default_symbol() -> None:
     seen: list[Any] = []
 
     class Told(Strategy):
-        def on_order(self, order: OrderUpdate) -> None:
+        def on_order(self, order: Order) -> None:
             seen.append(order)
 
-        def on_trade(self, trade: TradeUpdate) -> None:
+        def on_trade(self, trade: Trade) -> None:
             seen.append(trade)
             self.sell(trade.qty)
 
@@ -219,8 +219,8 @@ def test_updates_are_frozen_and_name_the_default_symbol() -> None:
     }
     hooks[3](raw)
     hooks[4]({"order": 1, "symbol": "BBB", "side": 1, "qty": 5.0, "price": 2.0, "fees": 0.1, "tag": "x"})
-    assert seen[0] == OrderUpdate(1, "BBB", 1, 5.0, None, "accepted", None, "")
-    assert seen[1] == TradeUpdate(1, "BBB", 1, 5.0, 2.0, 0.1, "x")
+    assert seen[0] == Order(1, "BBB", 1, 5.0, None, "accepted", None, "")
+    assert seen[1] == Trade(1, "BBB", 1, 5.0, 2.0, 0.1, "x")
     assert ctx.calls == [("submit", 1, -1, 5.0, {"size": "qty"})]
     with pytest.raises(AttributeError):
         seen[1].qty = 3
