@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from akq_dist.lookahead import lookahead
     from akq_dist.optimize import optimize
     from akq_dist.result import BacktestResult
+    from akq_dist.search.tpe_sampler import BatchTPESampler
     from akq_dist.specs import SweepSpec, load_sweep
     from akq_dist.strategy import Bars, Order, Param, Position, Strategy, Trade
     from akq_dist.strategy.rules import Rules
@@ -49,6 +50,7 @@ __all__ = [
     "BacktestResult",
     "Bar",
     "Bars",
+    "BatchTPESampler",
     "DataFeed",
     "Engine",
     "ExecutorError",
@@ -76,6 +78,7 @@ _CALLABLE: Final = ("backtest", "lookahead", "optimize", "sweep")
 _HOMES: Final = {
     "__version__": "akq_dist._core",
     "BacktestResult": "akq_dist.result",
+    "BatchTPESampler": "akq_dist.search.tpe_sampler",
     "SweepSpec": "akq_dist.specs",
     "load_sweep": "akq_dist.specs",
     "Bar": "akq_dist._core",

@@ -183,6 +183,10 @@ def notes_on(prepared: Prepared, source: str, n_threads: int) -> list[str]:
             f"the grid has {size} points and search.trials stops after the first {search.trials:,}: "
             "a corner of the space. Remove search.trials, make the steps larger, or use the sampler qmc"
         )
+    if source not in ("enumerate", search.sampler):
+        notes.append(
+            f"here {source} does the work of {search.sampler}, which takes one objective and no conditional parameters"
+        )
     if prepared.is_model_based(source):
         in_flight = 2 * prepared.group
         if search.deterministic and in_flight < n_threads:

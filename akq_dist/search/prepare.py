@@ -18,7 +18,14 @@ from akq_dist.record.identity import KeyMaker, library_versions, study_identity
 from akq_dist.record.protocols import Job
 from akq_dist.search.judge import Judge, Objective
 from akq_dist.search.points import count_points, grid_candidates, nothing_allowed
-from akq_dist.search.samplers import DEFAULT_GROUP, ModelSampler, check_fit, check_options, find_sampler
+from akq_dist.search.samplers import (
+    DEFAULT_GROUP,
+    ModelSampler,
+    check_fit,
+    check_options,
+    find_sampler,
+    sampler_for,
+)
 from akq_dist.specs.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -85,7 +92,7 @@ class Prepared:
             return "grid"
         if self.n_points is not None and search.trials is not None and self.n_points <= search.trials:
             return ENUMERATE
-        return search.sampler
+        return sampler_for(search.sampler, self.space, n_objectives=len(self.judge.objectives))
 
     def total(self, source: str) -> int | None:
         """Return the number of trials of the study; None when it shows only at the end."""
@@ -100,10 +107,13 @@ class Prepared:
     def versions(self, source: str) -> dict[str, str]:
         """Return the versions of libraries that results or points depend on."""
         versions = library_versions(python_strategy=self.source is not None)
-        if self.is_model_based(source):
+        sampler = None if source == ENUMERATE else find_sampler(source)
+        if isinstance(sampler, ModelSampler):
             from importlib.metadata import version
 
-            versions["optuna"] = version("optuna")
+            versions |= {library: version(library) for library in sampler.libraries}
+            if sampler.revision:
+                versions[source] = str(sampler.revision)
         return versions
 
     def identity(self, source: str) -> dict[str, Any]:

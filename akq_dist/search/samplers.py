@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from optuna.samplers import BaseSampler
 
+    from akq_dist.search.model_feed import Model
+    from akq_dist.specs.base import Scalar
     from akq_dist.specs.space import Space
 
 DEFAULT_GROUP = 16
@@ -32,11 +34,23 @@ class PointSampler:
 
 
 @dataclass(frozen=True)
+class ModelRequest:
+    """What a model is made for."""
+
+    space: Space
+    directions: tuple[str, ...]
+    group: int
+    """Points that are asked for together."""
+    options: Mapping[str, Any]
+    fixed: Mapping[str, Scalar]
+    """Parameters that are not searched."""
+
+
+@dataclass(frozen=True)
 class ModelSampler:
     """A sampler that learns from results."""
 
-    make: Callable[[int, Mapping[str, Any]], BaseSampler]
-    """From the seed of a group and the options."""
+    make: Callable[[ModelRequest], Model]
     options: Mapping[str, type | tuple[type, ...]]
     stateful: bool = False
     """True when it keeps notes of its own beside the results: it sees every trial, and a resume asks it again."""
@@ -45,29 +59,57 @@ class ModelSampler:
     sees_constraints: bool = True
     packages: tuple[str, ...] = ()
     """What it needs beside Optuna."""
+    stand_in: str | None = None
+    """The sampler that does the work where this one cannot: several objectives, or a conditional space."""
+    libraries: tuple[str, ...] = ("optuna",)
+    """What the points depend on, by version."""
+    revision: int = 0
+    """Raised when a sampler of ours proposes other points than before."""
 
 
 EVERYTHING = 2**62
 """Window of a sampler that has to see every trial."""
 
 
-def _from_optuna(name: str) -> Callable[[int, Mapping[str, Any]], BaseSampler]:
-    """Return a maker of an Optuna sampler, quiet about what Optuna finds experimental in it."""
+def _from_optuna(name: str, *, sees_constraints: bool = True) -> Callable[[ModelRequest], Model]:
+    """Return a maker of an Optuna sampler as a model, quiet about what Optuna finds experimental in it."""
 
-    def make(seed: int, options: Mapping[str, Any]) -> BaseSampler:
+    def make(request: ModelRequest) -> Model:
         import warnings
 
         import optuna
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler: BaseSampler = getattr(optuna.samplers, name)(seed=seed, **options)
-        return sampler
+        from akq_dist.search.optuna_model import OptunaModel
+
+        def sampler(seed: int) -> BaseSampler:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                made: BaseSampler = getattr(optuna.samplers, name)(seed=seed, **request.options)
+            return made
+
+        return OptunaModel(
+            request.space,
+            request.directions,
+            sampler,
+            fixed=request.fixed,
+            sees_constraints=sees_constraints,
+        )
 
     return make
 
 
+def _batch_tpe(request: ModelRequest) -> Model:
+    from akq_dist.search.tpe import TpeSettings
+    from akq_dist.search.tpe_model import TpeModel
+
+    names = {"n_startup_trials": "n_startup", "n_ei_candidates": "n_candidates"}
+    settings = TpeSettings(**{names[name]: value for name, value in request.options.items()})
+    sign = -1.0 if request.directions[0] == "maximize" else 1.0
+    return TpeModel(request.space, sign, group=request.group, settings=settings, fixed=request.fixed)
+
+
 _NUMBER = (int, float)
+_TPE: Mapping[str, type | tuple[type, ...]] = {"n_startup_trials": int, "n_ei_candidates": int}
 _GENETIC: Mapping[str, type | tuple[type, ...]] = {
     "population_size": int,
     "mutation_prob": _NUMBER,
@@ -82,22 +124,16 @@ SAMPLERS: dict[str, PointSampler | ModelSampler] = {
     "qmc": PointSampler(
         lambda space, seed, options: SobolCandidates(space, seed, **options), {"scramble": bool}
     ),
-    "tpe": ModelSampler(
-        _from_optuna("TPESampler"),
-        {
-            "n_startup_trials": int,
-            "n_ei_candidates": int,
-            "multivariate": bool,
-            "constant_liar": bool,
-            "group": bool,
-        },
+    "tpe": ModelSampler(_batch_tpe, _TPE, stand_in="optuna_tpe", libraries=("numpy",), revision=1),
+    "optuna_tpe": ModelSampler(
+        _from_optuna("TPESampler"), {**_TPE, "multivariate": bool, "constant_liar": bool, "group": bool}
     ),
     "nsgaii": ModelSampler(_from_optuna("NSGAIISampler"), _GENETIC, stateful=True),
     "nsgaiii": ModelSampler(
         _from_optuna("NSGAIIISampler"), {**_GENETIC, "dividing_parameter": int}, stateful=True
     ),
     "cmaes": ModelSampler(
-        _from_optuna("CmaEsSampler"),
+        _from_optuna("CmaEsSampler", sees_constraints=False),
         {
             "n_startup_trials": int,
             "popsize": int,
@@ -124,6 +160,13 @@ def find_sampler(name: str) -> PointSampler | ModelSampler:
     if found is None:
         raise AkqUsageError(f"search.sampler: unknown sampler {name!r}{did_you_mean(name, list(SAMPLERS))}")
     return found
+
+
+def sampler_for(name: str, space: Space, *, n_objectives: int) -> str:
+    """Return the sampler that does the work of the one that was asked for."""
+    sampler = find_sampler(name)
+    stand_in = sampler.stand_in if isinstance(sampler, ModelSampler) else None
+    return stand_in if stand_in is not None and (n_objectives > 1 or space.conditional) else name
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,15 @@ from akq_dist.search.feed import Feed, PointFeed
 from akq_dist.search.model_feed import ModelFeed, PastTrial
 from akq_dist.search.points import FilteredPoints, PinnedCandidates, grid_candidates
 from akq_dist.search.prepare import ENUMERATE, spec_for_ledger
-from akq_dist.search.samplers import DEFAULT_WINDOW, EVERYTHING, ModelSampler, check_options, find_sampler
+from akq_dist.search.samplers import (
+    DEFAULT_WINDOW,
+    EVERYTHING,
+    ModelRequest,
+    ModelSampler,
+    check_options,
+    find_sampler,
+    sampler_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,26 +126,29 @@ def _candidates(prepared: Prepared, source: str) -> Candidates:
 def _model_feed(
     prepared: Prepared, store: TrialStore, total: int, on_note: Callable[[str], None] | None
 ) -> ModelFeed:
-    from akq_dist.search.optuna_model import OptunaModel
-
     search = prepared.spec.search
-    sampler = find_sampler(store.study.source)
+    objectives = prepared.judge.objectives
+    name = sampler_for(store.study.source, prepared.space, n_objectives=len(objectives))
+    sampler = find_sampler(name)
     if not isinstance(sampler, ModelSampler):
-        raise AkqStudyError(f"internal: the sampler '{store.study.source}' needs no results.")
-    options = check_options(store.study.source, search.sampler_options)
+        raise AkqStudyError(f"internal: the sampler '{name}' needs no results.")
+    options = check_options(name, search.sampler_options)
     window = EVERYTHING if sampler.stateful else options.pop("window", DEFAULT_WINDOW)
-    model = OptunaModel(
-        prepared.space,
-        [objective.direction for objective in prepared.judge.objectives],
-        lambda seed: sampler.make(seed, options),
-        fixed=search.fixed,
-        sees_constraints=sampler.sees_constraints,
+    model = sampler.make(
+        ModelRequest(
+            space=prepared.space,
+            directions=tuple(objective.direction for objective in objectives),
+            # Told at once, every point is worth a fit of its own.
+            group=prepared.group if search.deterministic else 1,
+            options=options,
+            fixed=search.fixed,
+        )
     )
     feed = ModelFeed(
         model,
         prepared.space,
         prepared.where,
-        signs=[objective.sign for objective in prepared.judge.objectives],
+        signs=[objective.sign for objective in objectives],
         seed=search.seed,
         group=prepared.group,
         budget=total,

@@ -156,7 +156,7 @@ class SearchSpec(Spec):
     """How points are chosen, how many and in which order."""
 
     sampler: str = "tpe"
-    """A registered sampler: grid, random, qmc, tpe, ..."""
+    """A registered sampler: grid, random, qmc, tpe (one fit a group), optuna_tpe (Optuna's own)."""
     sampler_options: Annotated[dict[str, Any], BeforeValidator(_plain)] = Field(default_factory=dict)
     trials: Annotated[Int, Field(ge=1, le=2**40)] | None = None
     """Number of trials; 100 when absent, except that a grid then has all its points (None)."""

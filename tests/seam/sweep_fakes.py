@@ -18,9 +18,8 @@ from akq_dist.search.feed import PointFeed
 from akq_dist.search.judge import Judge, Objective
 from akq_dist.search.loop import LoopOutcome, LoopSettings, SearchLoop
 from akq_dist.search.model_feed import ModelFeed, PastTrial
-from akq_dist.search.optuna_model import OptunaModel
 from akq_dist.search.points import FilteredPoints, PinnedCandidates
-from akq_dist.search.samplers import EVERYTHING, SAMPLERS, ModelSampler
+from akq_dist.search.samplers import EVERYTHING, SAMPLERS, ModelRequest, ModelSampler, sampler_for
 from akq_dist.specs import MetricConstraint, Space, Where
 
 if TYPE_CHECKING:
@@ -200,15 +199,17 @@ class Study:
         where = Where.compile(self.where, self.space)
         first = np.array([self.space.encode(p) for p in self.first]).reshape(len(self.first), len(self.space))
         n_asked, _ = self.store.numbers()
-        sampler = SAMPLERS[self.sampler]
+        sampler = SAMPLERS[sampler_for(self.sampler, self.space, n_objectives=len(self.objectives))]
         if isinstance(sampler, ModelSampler):
             options = {"n_startup_trials": 10} if self.options is None else self.options
-            model = OptunaModel(
-                self.space,
-                [o.direction for o in self.objectives],
-                lambda seed: sampler.make(seed, options),
-                fixed=self.fixed,
-                sees_constraints=sampler.sees_constraints,
+            model = sampler.make(
+                ModelRequest(
+                    space=self.space,
+                    directions=tuple(o.direction for o in self.objectives),
+                    group=1 if self.free else self.group,
+                    options=options,
+                    fixed=self.fixed,
+                )
             )
             feed = ModelFeed(
                 model,

@@ -30,7 +30,7 @@ def run(path: Path, executor: FakeExecutor | None = None, *, batch: int | None =
     return made
 
 
-@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "optuna_tpe"])
 def test_batch_size_workers_and_order_of_arrival_change_nothing(tmp_path: Path, sampler: str) -> None:
     hashes = set()
     for ix, (seed, batch, n_workers) in enumerate(

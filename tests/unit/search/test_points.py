@@ -161,7 +161,9 @@ def test_unknown_samplers_and_options_name_the_nearest() -> None:
         check_options("qmc", {"scramble": 1})
     with pytest.raises(AkqUsageError, match="grid has none"):
         check_options("grid", {"x": 1})
-    assert check_options("tpe", {"window": 500, "multivariate": False}) == {
+    with pytest.raises(AkqUsageError, match="unknown option of tpe"):
+        check_options("tpe", {"multivariate": False})
+    assert check_options("optuna_tpe", {"window": 500, "multivariate": False}) == {
         "window": 500,
         "multivariate": False,
     }
