@@ -188,6 +188,11 @@ class Tracker(Protocol):
         """Find or make the parent of the sweep."""
         ...
 
+    @property
+    def block(self) -> int:
+        """Number of trials that are worth one call of `record`; they take about a second at most."""
+        ...
+
     def record(self, trials: Sequence[TrialRecord]) -> None:
         """Record finished trials, in number order."""
         ...

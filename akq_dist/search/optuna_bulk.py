@@ -22,6 +22,7 @@ from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.pool import NullPool
 
 from akq_dist.errors import AkqStudyError
+from akq_dist.record.sqlite import insert_rows
 from akq_dist.specs.units import redact_url
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ DIALECTS: Final = frozenset({"sqlite", "postgresql"})
 _LOCK_WAIT_S: Final = 30.0
 _CACHE_KIB: Final = 64 * 1024
 
-_Row = dict[str, Any]
+_Row = tuple[Any, ...]
 
 
 class StaleViewError(Exception):
@@ -132,9 +133,9 @@ class BulkWriter:
             self._check_distributions(connection, trials)
             ids = _new_ids(connection, self._table("TrialModel"), len(trials))
             numbers = range(first_number, first_number + len(trials))
-            for model, rows in self._rows(list(zip(ids, numbers, trials, strict=True))):
+            for model, columns, rows in self._rows(list(zip(ids, numbers, trials, strict=True))):
                 if rows:
-                    connection.execute(self._table(model).insert(), rows)
+                    self._insert(connection, self._table(model), columns, rows)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -155,6 +156,25 @@ class BulkWriter:
     def _table(self, model: str) -> Table:
         table: Table = getattr(self._models, model).__table__
         return table
+
+    def _insert(
+        self, connection: Connection, table: Table, columns: tuple[str, ...], rows: list[_Row]
+    ) -> None:
+        if self._engine.name != "sqlite":
+            connection.execute(table.insert(), [dict(zip(columns, row, strict=True)) for row in rows])
+            return
+        # Past SQLAlchemy's machinery, which costs more than the database; its types still convert the values.
+        dialect = connection.dialect
+        converters = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in columns]
+        if any(converters):
+            rows = [
+                tuple(
+                    value if convert is None else convert(value)
+                    for value, convert in zip(row, converters, strict=True)
+                )
+                for row in rows
+            ]
+        insert_rows(connection.exec_driver_sql, table.name, columns, rows)
 
     def _lock(self, connection: Connection, first_number: int) -> None:
         """Keep others from adding trials to the study, as Optuna does, and look whether they have."""
@@ -194,18 +214,35 @@ class BulkWriter:
                 check_distribution_compatibility(before, distribution)
                 self._held[name] = (distribution, distribution_to_json(distribution))
 
-    def _rows(self, placed: Sequence[tuple[int, int, FrozenTrial]]) -> Iterator[tuple[str, list[_Row]]]:
+    def _rows(
+        self, placed: Sequence[tuple[int, int, FrozenTrial]]
+    ) -> Iterator[tuple[str, tuple[str, ...], list[_Row]]]:
         """Give the rows of these trials, a table at a time and the trials first, for the others point at them."""
-        yield "TrialModel", [self._trial_row(trial_id, number, trial) for trial_id, number, trial in placed]
-        yield "TrialValueModel", [row for i, _, trial in placed for row in self._value_rows(i, trial)]
-        yield "TrialParamModel", [row for i, _, trial in placed for row in self._param_rows(i, trial)]
+        yield (
+            "TrialModel",
+            ("trial_id", "number", "study_id", "state", "datetime_start", "datetime_complete"),
+            [self._trial_row(trial_id, number, trial) for trial_id, number, trial in placed],
+        )
+        yield (
+            "TrialValueModel",
+            ("trial_id", "objective", "value", "value_type"),
+            [row for i, _, trial in placed for row in self._value_rows(i, trial)],
+        )
+        yield (
+            "TrialParamModel",
+            ("trial_id", "param_name", "param_value", "distribution_json"),
+            [row for i, _, trial in placed for row in self._param_rows(i, trial)],
+        )
+        columns = ("trial_id", "key", "value_json")
         yield (
             "TrialUserAttributeModel",
+            columns,
             [row for i, _, trial in placed for row in _attribute_rows(i, trial.user_attrs)],
         )
         # Constraints are among these.
         yield (
             "TrialSystemAttributeModel",
+            columns,
             [row for i, _, trial in placed for row in _attribute_rows(i, trial.system_attrs)],
         )
 
@@ -214,14 +251,14 @@ class BulkWriter:
             raise AkqStudyError(
                 "internal: only finished trials without intermediate values are written in bulk."
             )
-        return {
-            "trial_id": trial_id,
-            "number": number,
-            "study_id": self._study_id,
-            "state": trial.state,
-            "datetime_start": _utc(trial.datetime_start),
-            "datetime_complete": _utc(trial.datetime_complete),
-        }
+        return (
+            trial_id,
+            number,
+            self._study_id,
+            trial.state,
+            _utc(trial.datetime_start),
+            _utc(trial.datetime_complete),
+        )
 
     def _value_rows(self, trial_id: int, trial: FrozenTrial) -> Iterator[_Row]:
         values = trial.values
@@ -233,7 +270,7 @@ class BulkWriter:
             )
         for objective, value in enumerate(values):
             stored, kind = self._models.TrialValueModel.value_to_stored_repr(value)
-            yield {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}
+            yield trial_id, objective, stored, kind
 
     def _param_rows(self, trial_id: int, trial: FrozenTrial) -> Iterator[_Row]:
         distributions = trial.distributions
@@ -242,12 +279,7 @@ class BulkWriter:
             held, written = self._held[name]
             if held is not distribution:
                 written = distribution_to_json(distribution)
-            yield {
-                "trial_id": trial_id,
-                "param_name": name,
-                "param_value": distribution.to_internal_repr(value),
-                "distribution_json": written,
-            }
+            yield trial_id, name, distribution.to_internal_repr(value), written
 
 
 def _own_engine(backend: RDBStorage) -> Engine:
@@ -276,7 +308,7 @@ def _attribute_rows(trial_id: int, attributes: dict[str, Any]) -> Iterator[_Row]
         # Nearly all are floats, which JSON writes as Python does.
         plain = type(value) is float and math.isfinite(value)
         written = repr(value) if plain else json.dumps(value)
-        yield {"trial_id": trial_id, "key": key, "value_json": written}
+        yield trial_id, key, written
 
 
 def _utc(moment: dt.datetime | None) -> dt.datetime | None:

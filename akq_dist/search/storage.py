@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from akq_dist.errors import AkqStudyError
+from akq_dist.record.sqlite import use_write_ahead_log
 from akq_dist.search.optuna_model import import_optuna
 from akq_dist.specs.units import redact_url
 
@@ -88,7 +89,10 @@ class OptunaView:
         """
         self.close()
         optuna = import_optuna()
+        is_new = self.url.startswith(_SQLITE) and not _sqlite_path(self.url).exists()
         storage = open_storage(self.url)
+        if is_new:
+            use_write_ahead_log(_sqlite_path(self.url))
         study = optuna.create_study(
             storage=storage,
             study_name=self._record.name,
@@ -211,9 +215,13 @@ def open_storage(url: str) -> BaseStorage:
     """Open an Optuna storage; the folder of an SQLite file is made when it is missing."""
     optuna = import_optuna()
     if url.startswith(_SQLITE):
-        Path(url.removeprefix(_SQLITE).partition("?")[0]).parent.mkdir(parents=True, exist_ok=True)
+        _sqlite_path(url).parent.mkdir(parents=True, exist_ok=True)
     storage: BaseStorage = optuna.storages.get_storage(url)
     return storage
+
+
+def _sqlite_path(url: str) -> Path:
+    return Path(url.removeprefix(_SQLITE).partition("?")[0])
 
 
 def load_optuna_study(url: str, name: str) -> Study:

@@ -20,8 +20,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BLOCK = 100
-"""Records that are read and written at a time."""
 MAX_PROGRESS = 64
 """Points of the sweep's own metrics that wait; older ones give way."""
 FIRST_PAUSE_S = 1.0
@@ -246,7 +244,7 @@ class BackgroundTracker:
 
     def _record(self, position: int) -> None:
         try:
-            records = self._read(position, BLOCK)
+            records = self._read(position, self._tracker.block)
             if records:
                 self._tracker.record(records)
                 position = records[-1].number + 1

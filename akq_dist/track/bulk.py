@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import TrackerError
+from akq_dist.record.sqlite import insert_rows
 from akq_dist.track.policy import is_http
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SCHEMA_REVISIONS = {"dc11669786a5": "MLflow 3.17.2"}
 """Alembic revisions whose tables this writer knows; add one only after the differential tests pass on it."""
 RUNS_PER_TRANSACTION = 500
+"""Every index grows at one place a key, and a transaction writes each of these pages once."""
 _DIALECTS = ("sqlite", "postgresql")
 _BUSY_TIMEOUT_S = 20
 _CACHE_KIB = 32_768
@@ -236,9 +238,9 @@ class _Inserts:
     """Inserts of many rows in one call; a row that is there already stays as it is."""
 
     def __init__(self, dialect_name: str) -> None:
-        self._by_row = dialect_name == "sqlite"
+        self._is_sqlite = dialect_name == "sqlite"
         self._statements = {
-            name: f"INSERT INTO {name} ({', '.join(columns)}) {self._source(columns)} ON CONFLICT DO NOTHING"
+            name: f"INSERT INTO {name} ({', '.join(columns)}) {_arrays(columns)} ON CONFLICT DO NOTHING"
             for name, columns in _COLUMNS.items()
         }
 
@@ -246,19 +248,20 @@ class _Inserts:
         """Insert rows whose values stand in the order of the columns."""
         from sqlalchemy import text
 
-        if self._by_row:
+        if self._is_sqlite:
             # The driver takes them as they are, which is twice as fast as binding them by name.
-            connection.exec_driver_sql(self._statements[table], rows)
+            insert_rows(
+                connection.exec_driver_sql, table, list(_COLUMNS[table]), rows, "ON CONFLICT DO NOTHING"
+            )
             return
         columns = zip(_COLUMNS[table], zip(*rows, strict=True), strict=True)
         connection.execute(text(self._statements[table]), {name: list(column) for name, column in columns})
 
-    def _source(self, columns: Mapping[str, str]) -> str:
-        if self._by_row:
-            return f"VALUES ({', '.join('?' * len(columns))})"
-        # One array a column: drivers of PostgreSQL send rows one by one otherwise.
-        arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
-        return f"SELECT * FROM unnest({arrays})"
+
+def _arrays(columns: Mapping[str, str]) -> str:
+    """Return the source of rows that come as one array a column: drivers of PostgreSQL send rows one by one."""
+    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
+    return f"SELECT * FROM unnest({arrays})"
 
 
 def _connect(uri: str) -> Any:

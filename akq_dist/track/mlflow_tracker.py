@@ -100,11 +100,13 @@ class MlflowTracker:
         """Find the parent of the sweep, also one that a dead driver left running, or make it."""
         mlflow_env.prepare_environment()
         mlflow_env.knock(self._uri)
-        store.make_folder(self._uri)
+        is_new = store.make_folder(self._uri)
         client_class = mlflow_env.import_client()
         with self._requests():
             self._client = client_class(tracking_uri=self._uri)
             self._experiment_id = self._find_or_make_experiment()
+            if is_new:
+                store.prepare_new(self._uri)
             found = self._find_parent(info)
             self._info = info
             self._must_look = found is not None
@@ -112,6 +114,11 @@ class MlflowTracker:
             self._parent_id = self._make_parent(info) if found is None else found.info.run_id
             self._describe_parent(info, found)
         return TrackerLinks(self._uri, self._experiment_id, self._parent_id)
+
+    @property
+    def block(self) -> int:
+        """Trials for one call of `record`: one transaction in bulk, some seconds through the client."""
+        return TRIALS_PER_BLOCK if self._bulk is None else bulk.RUNS_PER_TRANSACTION
 
     def record(self, trials: Sequence[TrialRecord]) -> None:
         """Make and finish the runs of some trials; existing ones are left alone, half-made ones completed."""

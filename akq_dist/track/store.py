@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from akq_dist.errors import AkqUsageError, TrackerError
+from akq_dist.record.sqlite import use_write_ahead_log
 from akq_dist.specs.units import redact_url
 from akq_dist.track.policy import is_http
 
@@ -39,15 +40,23 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(name).absolute()
 
 
-def make_folder(uri: str) -> None:
-    """Make the folder of a SQLite file, which MLflow does not."""
+def make_folder(uri: str) -> bool:
+    """Make the folder of a SQLite file, which MLflow does not; tell whether the file is yet to be made."""
     path = sqlite_path(uri)
     if path is None:
-        return
+        return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrackerError(f"track.mlflow: the folder {path.parent} cannot be made ({error})") from error
+    return not path.exists()
+
+
+def prepare_new(uri: str) -> None:
+    """Set up a SQLite store that MLflow has just made for us; others keep what their owner chose."""
+    path = sqlite_path(uri)
+    if path is not None:
+        use_write_ahead_log(path)
 
 
 def artifact_location(uri: str, experiment: str, root: str | None) -> str | None:

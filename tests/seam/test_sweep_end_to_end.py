@@ -375,6 +375,7 @@ class FakeTracker:
     trials: dict[int, Any]
     finished: list[tuple[str, int, dict[str, float]]]
     details: dict[int, str]
+    block = 100
 
     def __init__(self, uri: str, experiment: str) -> None:
         self.uri = uri

@@ -35,6 +35,7 @@ class FakeTracker:
     n_opened: int = 0
     n_closed: int = 0
     finished: str | None = None
+    block: int = 100
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -135,7 +136,7 @@ def test_everything_is_recorded_once_and_in_order(
     assert tracker.numbers == list(range(1_234))
     assert tracker.steps == [1, 7, 150, 1_234]
     assert ledger.watermark == follower.position == 1_234
-    assert ledger.largest_read == background.BLOCK
+    assert ledger.largest_read == tracker.block
     assert follower.lag == 0
     assert follower.error is None
     assert tracker.threads == {"akq-tracker"}
