@@ -24,9 +24,11 @@ app = typer.Typer(
 sweep_app = typer.Typer(help="Run parameter sweeps.", no_args_is_help=True, rich_markup_mode=None)
 study_app = typer.Typer(help="Look at recorded studies.", no_args_is_help=True, rich_markup_mode=None)
 data_app = typer.Typer(help="Check market data.", no_args_is_help=True, rich_markup_mode=None)
+cluster_app = typer.Typer(help="Ray nodes for sweeps.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(sweep_app, name="sweep")
 app.add_typer(study_app, name="study")
 app.add_typer(data_app, name="data")
+app.add_typer(cluster_app, name="cluster")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Sweep file, YAML or TOML.")]
 Target = Annotated[str, typer.Argument(metavar="FILE-or-STUDY", help="A sweep file or the name of a study.")]
@@ -286,6 +288,66 @@ def data_digest(file: File, set_: Set = None, json_: Json = False) -> int:
     from akq_dist.cli.data_commands import digest
 
     return digest(file, set_ or [], as_json=json_)
+
+
+ClusterName = Annotated[str, typer.Argument(metavar="[NAME]", help="Name of the cluster on this machine.")]
+
+
+@cluster_app.command("up")
+def cluster_up(
+    name: ClusterName = "local",
+    nodes: Annotated[
+        str, typer.Option("--nodes", metavar="N", help="Number of nodes, or the CPUs of each such as 1,2,4.")
+    ] = "2",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port of the head; 0 takes a free one.")
+    ] = 0,
+    dashboard: Annotated[
+        int | None,
+        typer.Option("--dashboard", metavar="PORT", help="Serve Ray's dashboard and job API on loopback."),
+    ] = None,
+    json_: Json = False,
+) -> int:
+    """Start several Ray nodes on this machine."""
+    from akq_dist.cli.cluster_commands import up
+
+    return up(name, nodes, port, dashboard, as_json=json_)
+
+
+@cluster_app.command("status")
+def cluster_status(json_: Json = False) -> int:
+    """Show the clusters that are up on this machine."""
+    from akq_dist.cli.cluster_commands import status
+
+    return status(as_json=json_)
+
+
+@cluster_app.command("down")
+def cluster_down(name: ClusterName = "local") -> int:
+    """End a cluster of this machine; no other Ray is touched."""
+    from akq_dist.cli.cluster_commands import down
+
+    return down(name)
+
+
+@cluster_app.command("render")
+def cluster_render(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="ssh, aws or kubernetes.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the cluster.")] = "akq",
+    head: Annotated[
+        str | None, typer.Option("--head", metavar="HOST", help="Head node of an ssh cluster.")
+    ] = None,
+    worker: Annotated[
+        list[str] | None, typer.Option("--worker", metavar="HOST", help="Other node. Repeatable.")
+    ] = None,
+    n: Annotated[int, typer.Option("--workers", min=1, help="Number of worker nodes.")] = 2,
+    image: Annotated[str | None, typer.Option("--image", help="Container image for kubernetes.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None,
+) -> int:
+    """Print the file that starts a cluster elsewhere, with the versions of this installation."""
+    from akq_dist.cli.cluster_commands import render
+
+    return render(kind, name, head, worker or [], n, image, out)
 
 
 @app.command("ui")

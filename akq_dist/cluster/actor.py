@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from akq_dist.cluster.beacon import Beacon
 from akq_dist.cluster.handshake import Versions, load_name, versions_here
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
     from akq_dist.record.protocols import Batch, BatchResult, Job, TrialDetail
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 class TrialWorker(Protocol):
     """What an actor needs of the worker class that it is told to load."""
+
+    on_trial: Callable[[int, int], None] | None
+    """Hears the first number and the count of the trials that begin together."""
 
     def run(self, batch: Batch) -> BatchResult: ...
 
@@ -40,7 +46,15 @@ class WorkerInfo:
 class TrialActor:
     """Runs batches one after another; a fault of one trial is a value in the result, not an exception."""
 
-    def __init__(self, worker_name: str, build_name: str, node_id: str, n_threads: int) -> None:
+    def __init__(
+        self,
+        worker_name: str,
+        build_name: str,
+        node_id: str,
+        n_threads: int,
+        folder: str,
+        beat_every_s: float,
+    ) -> None:
         # Ctrl-C reaches the whole process group of a terminal; the driver decides about work in flight.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._worker_name = worker_name
@@ -49,6 +63,7 @@ class TrialActor:
         self._n_threads = n_threads
         self._worker: TrialWorker | None = None
         self._panel: pa.Table | None = None
+        self._beacon = Beacon(Path(folder), beat_every_s)
 
     def hello(self) -> WorkerInfo:
         """Say who this is, before any data is touched."""
@@ -58,10 +73,14 @@ class TrialActor:
         """Make the worker ready; `panel` borrows the node's shared memory."""
         self._panel = panel
         self._worker = cast("TrialWorker", load_name(self._worker_name)(job, panel))
+        self._worker.on_trial = self._beacon.begin
 
     def run(self, batch: Batch) -> BatchResult:
         """Run one batch."""
-        return self._ready().run(batch)
+        try:
+            return self._ready().run(batch)
+        finally:
+            self._beacon.idle()
 
     def detail(self, batch: Batch) -> list[TrialDetail]:
         """Run trials again with every table kept."""

@@ -13,6 +13,7 @@ from enum import Enum
 from importlib import import_module
 from pathlib import Path
 
+from akq_dist.cluster import local_nodes
 from akq_dist.errors import ExecutorError
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def prepare_join(address: str) -> None:
     if address in {"auto", "local"}:
         return
     check_reachable(address)
+    _use_token_of_our_own(address)
     anonymous = knock(address, None)
     if anonymous is Door.OPEN:
         if _mode() == "token":
@@ -67,6 +69,15 @@ def prepare_join(address: str) -> None:
             raise ExecutorError(f"Ray at {address} does not accept the token that is set here. {_HINT}")
     if token is not None:
         os.environ.setdefault(MODE, "token")
+
+
+def _use_token_of_our_own(address: str) -> None:
+    """Take the token of a cluster that `akq cluster up` has started, unless the user gives one."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    cluster = local_nodes.find(address)
+    if cluster is not None:
+        os.environ.update(cluster.environment)
 
 
 def find_token() -> str | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from akq_dist.errors import ExecutorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Count: TypeAlias = int | Literal["auto"]
 
@@ -22,6 +22,12 @@ class Node:
     id: str
     host: str
     n_cpus: float
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Everything that Ray counts on the node, by name."""
+
+    def offers(self, wanted: Mapping[str, float]) -> bool:
+        """Tell whether the node has these resources at all."""
+        return all(self.resources.get(name, 0.0) >= amount for name, amount in wanted.items())
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from akq_dist.cluster.layout import Count, Node, Seat, plan_seats
 from akq_dist.cluster.machine import usable_cpus
 from akq_dist.cluster.seat_state import SeatState
 from akq_dist.cluster.session import RaySession
+from akq_dist.cluster.warden import BEATS_A_LEASE
+from akq_dist.cluster.wardens import Wardens
 from akq_dist.errors import AkqError, ExecutorError
-from akq_dist.record.protocols import Batch, BatchLost, BatchResult, TrialDetail
+from akq_dist.record.protocols import Batch, BatchLost, BatchResult, TrialDetail, WorkerLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +45,10 @@ class RayOptions:
     """Class that runs batches inside an actor, made from (job, panel)."""
     build: str = "akq_dist._core:BUILD"
     """Where a worker finds the build of its engine."""
+    look_for_nodes_s: float = 5.0
+    """Pause between two looks for nodes that have joined."""
+    wait_for_nodes_s: float = 60.0
+    """How long a sweep that has lost its last worker waits for a node."""
 
 
 class RayExecutor:
@@ -60,7 +66,9 @@ class RayExecutor:
         workers: Count = "auto",
         threads: Count = "auto",
         options: RayOptions | None = None,
+        limits: WorkerLimits | None = None,
     ) -> None:
+        self._limits = limits or WorkerLimits()
         self._workers = workers
         self._threads = threads
         self._options = options or RayOptions()
@@ -74,6 +82,11 @@ class RayExecutor:
         self._seats: list[SeatState] = []
         self._backlog: deque[Batch] = deque()
         self._reports: list[BatchResult | BatchLost] = []
+        self._wardens: Wardens | None = None
+        self._known_nodes: set[str] = set()
+        self._looked_s = 0.0
+        self._alone_since_s: float | None = None
+        """When the last worker went."""
 
     def prepare(self) -> None:
         """Begin to start or join Ray in the background, while data are still being read."""
@@ -101,11 +114,14 @@ class RayExecutor:
         self._native = job.strategy is None
         self._here = versions_here(self._options.build)
         self._actor_class = self._ray.remote(shipped_actor(str(Path(akq_dist.__file__).parents[1])))
-        nodes = self._session.nodes()
+        nodes = self._nodes()
+        self._known_nodes = {node.id for node in nodes}
+        self._wardens = Wardens(self._ray, self._limits, str(Path(akq_dist.__file__).parents[1]))
         self._seats = [
             SeatState(seat) for seat in plan_seats(nodes, self._workers, self._threads, native=self._native)
         ]
         self._panel_ref = self._ray.put(panel)
+        self._wardens.post({seat.seat.node_id for seat in self._seats})
         for seat in self._seats:
             self._spawn(seat)
         self._await_first_workers(nodes)
@@ -120,13 +136,15 @@ class RayExecutor:
     def collect(self, timeout_s: float) -> list[BatchResult | BatchLost]:
         """Wait for results and losses; those of batches that were cancelled or lost are never among them."""
         deadline = time.monotonic() + timeout_s
+        self._look_for_nodes()
         while not self._reports:
             self._dispatch()
             refs = self._watched()
             if not refs:
                 if self._backlog:
-                    raise self._no_workers()
+                    self._wait_for_a_node(deadline)
                 break
+            self._alone_since_s = None
             # With nothing in flight, only look whether a worker that is being made has come up.
             waited_s = max(0.0, deadline - time.monotonic()) if self._has_work() else 0.0
             ready, _ = self._ray.wait(refs, num_returns=1, timeout=waited_s)
@@ -187,6 +205,9 @@ class RayExecutor:
     def close(self) -> None:
         """Stop the workers, and Ray where this executor started it."""
         self._vacate_all()
+        if self._wardens is not None:
+            self._wardens.close()
+            self._wardens = None
         self._seats = []
         self._job = None
         self._panel_ref = None
@@ -204,14 +225,24 @@ class RayExecutor:
         """Make an actor and send it the job; nothing here waits."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        options = {
+        assert self._wardens is not None
+        options: dict[str, Any] = {
             "num_cpus": seat.seat.n_cpus,
             "max_restarts": 0,
             "max_task_retries": 0,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(seat.seat.node_id, soft=False),
         }
+        if self._limits.resources:
+            options["resources"] = dict(self._limits.resources)
+        if self._limits.runtime_env:
+            options["runtime_env"] = dict(self._limits.runtime_env)
         seat.handle = self._actor_class.options(**options).remote(
-            self._options.worker, self._options.build, seat.seat.node_id, seat.seat.n_threads
+            self._options.worker,
+            self._options.build,
+            seat.seat.node_id,
+            seat.seat.n_threads,
+            str(self._wardens.folder),
+            self._limits.lease_s / BEATS_A_LEASE,
         )
         seat.info = None
         seat.loading = seat.handle.hello.remote()
@@ -279,19 +310,84 @@ class RayExecutor:
 
     def _lose(self, seat: SeatState, reason: str) -> None:
         """Give up an actor: the batch that it worked on is lost, those behind it go elsewhere."""
+        known_node = seat.seat.node_id
+        pid = None if seat.info is None else seat.info.pid
         self._kill(seat)
         batches = seat.vacate()
-        log.info("worker on node %s lost with %d batches: %s", seat.seat.node_id[:8], len(batches), reason)
+        log.info("worker on node %s lost with %d batches: %s", known_node[:8], len(batches), reason)
         if batches:
-            self._reports.append(BatchLost(batches[0].id, reason))
+            self._reports.append(self._explain_loss(batches[0], known_node, pid, reason))
             self._backlog.extendleft(reversed(batches[1:]))
         self._reseat(seat)
         if seat.state == "cold":
             self._spawn(seat)
 
+    def _explain_loss(self, batch: Batch, node_id: str, pid: int | None, reason: str) -> BatchLost:
+        """Say which trial was running and why its worker is gone, as far as its node can tell."""
+        assert self._wardens is not None
+        found = None if pid is None else self._wardens.post_mortem(node_id, pid)
+        if found is None:
+            gone = node_id not in {node.id for node in self._session.nodes()}
+            return BatchLost(batch.id, reason, cause="node" if gone else "died")
+        cause = "memory" if found.cause == "died" and "OutOfMemory" in reason else found.cause
+        return BatchLost(batch.id, found.text or reason, found.number, cause)
+
+    def _nodes(self) -> list[Node]:
+        """List the nodes that can have a worker."""
+        nodes = self._session.nodes()
+        fit = [node for node in nodes if node.offers(self._limits.resources)]
+        if nodes and not fit:
+            wanted = ", ".join(f"{name}: {amount:g}" for name, amount in self._limits.resources.items())
+            raise ExecutorError(f"run.resources: no node of the Ray cluster offers {wanted}")
+        return fit
+
+    def _look_for_nodes(self) -> None:
+        """Give workers to nodes that have joined; a number of workers that was asked for stays as it is."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s < self._options.look_for_nodes_s or self._job is None:
+            return
+        self._looked_s = now_s
+        alive = [node for node in self._session.nodes() if node.offers(self._limits.resources)]
+        fresh = [node for node in alive if node.id not in self._known_nodes and node.n_cpus >= 1]
+        self._known_nodes |= {node.id for node in fresh}
+        if not fresh:
+            return
+        assert self._wardens is not None
+        if self._workers == "auto":
+            added = [
+                SeatState(seat) for seat in plan_seats(fresh, "auto", self._threads, native=self._native)
+            ]
+            self._seats += added
+        else:
+            added = [seat for seat in self._seats if seat.state == "closed"]
+            for seat in added:
+                seat.state, seat.fault = "cold", ""
+                self._reseat(seat)
+            added = [seat for seat in added if seat.state == "cold"]
+        if added:
+            log.warning("%d workers on %d nodes that have joined", len(added), len(fresh))
+        self._wardens.post({seat.seat.node_id for seat in added})
+        for seat in added:
+            self._spawn(seat)
+
+    def _wait_for_a_node(self, deadline_s: float) -> None:
+        """Without any worker, wait for a node that joins; raise when none has come for too long."""
+        now_s = time.monotonic()
+        if self._alone_since_s is None:
+            self._alone_since_s = now_s
+            if any(seat.fault == _NODE_LEFT for seat in self._seats):
+                log.warning(
+                    "the last worker is gone with its node; waiting %.0f s for another node",
+                    self._options.wait_for_nodes_s,
+                )
+        left_s = self._alone_since_s + self._options.wait_for_nodes_s - now_s
+        if left_s <= 0.0 or not any(seat.fault == _NODE_LEFT for seat in self._seats):
+            raise self._no_workers()
+        time.sleep(max(0.0, min(left_s, deadline_s - now_s)))
+
     def _reseat(self, seat: SeatState) -> None:
         """Keep the seat where its node lives; otherwise move it to a node with room, or give it up."""
-        nodes = {node.id: node for node in self._session.nodes()}
+        nodes = {node.id: node for node in self._session.nodes() if node.offers(self._limits.resources)}
         if seat.seat.node_id in nodes:
             return
         taken = dict.fromkeys(nodes, 0.0)
@@ -305,7 +401,7 @@ class RayExecutor:
             )
         else:
             seat.state = "closed"
-            seat.fault = "its node left the cluster"
+            seat.fault = _NODE_LEFT
 
     def _kill(self, seat: SeatState) -> None:
         if seat.handle is not None and self._ray is not None and self._ray.is_initialized():
@@ -396,6 +492,7 @@ def _cause(error: Any) -> Exception:
     return ExecutorError(f"a worker failed: {type(cause).__name__}: {str(cause)[:2_000]}")
 
 
+_NODE_LEFT = "its node left the cluster"
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b.*")
 

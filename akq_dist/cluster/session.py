@@ -72,6 +72,7 @@ class RaySession:
                 id=row["NodeID"],
                 host=row["NodeManagerHostname"],
                 n_cpus=float(row["Resources"].get("CPU", 0.0)),
+                resources={name: float(amount) for name, amount in row["Resources"].items()},
             )
             for row in rows
             if row["Alive"]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from akq_dist.strategy.source import PythonSource
 
 TrialState = Literal["complete", "fail", "pruned"]
+LossCause = Literal["died", "timeout", "memory", "frozen", "node"]
+"""Why a worker is gone: by itself, ended for a limit, without a sign of life, or with its whole machine."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ class BatchLost:
 
     id: int
     reason: str
+    number: int | None = None
+    """The trial that was running, where it is known; the others of the batch are not to blame."""
+    cause: LossCause = "died"
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,21 @@ class TrialDetail:
     number: int
     hash: str
     tables: Mapping[str, pa.Table]
+
+
+@dataclass(frozen=True)
+class WorkerLimits:
+    """What workers may take, and what they need; none of it changes a result."""
+
+    trial_timeout_s: float | None = None
+    memory_bytes: int | None = None
+    """Memory that the trials of one worker may add to what it holds before."""
+    lease_s: float = 30.0
+    """A worker without a sign of life for so long is given up."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Resources of Ray that each worker reserves on its node."""
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    """Environment of Ray that workers are started in."""
 
 
 class Executor(Protocol):

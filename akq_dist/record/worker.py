@@ -17,6 +17,8 @@ from akq_dist.record.canonical import canonical_json, derive_seed
 from akq_dist.record.protocols import Batch, BatchResult, TrialDetail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from akq_dist import _core
@@ -42,6 +44,8 @@ class Worker:
                 "install the same akq_dist on every node."
             )
         self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.on_trial: Callable[[int, int], None] | None = None
+        """Hears the first number and the count of the trials that begin together."""
         self._job = job
         self._panel = _core.Panel.from_arrow(panel)
         self._plan = _core.Plan(job.plan)
@@ -58,6 +62,8 @@ class Worker:
         A trial that fails is a row with an error; only Ctrl-C and faults of ours come out as exceptions.
         """
         started_s = time.perf_counter()
+        if self._strategy is None and self.on_trial is not None:
+            self.on_trial(int(batch.numbers[0]), len(batch.numbers))
         table = self._run_rules(batch) if self._strategy is None else self._run_python(batch, self._strategy)
         return BatchResult(batch.id, table, time.perf_counter() - started_s, self.name)
 
@@ -92,7 +98,9 @@ class Worker:
 
     def _run_python(self, batch: Batch, strategy: _PythonStrategy) -> pa.Table:
         rows: list[tuple[str | None, _core.RunResult | None]] = []
-        for point in batch.params:
+        for number, point in zip(batch.numbers.tolist(), batch.params, strict=True):
+            if self.on_trial is not None:
+                self.on_trial(number, 1)
             try:
                 rows.append((None, self._one(point, details=False)))
             except KeyboardInterrupt:

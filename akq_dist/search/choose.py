@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from akq_dist.record.protocols import Batch
+from akq_dist.record.protocols import Batch, WorkerLimits
 from akq_dist.record.registry import executor_class
 from akq_dist.record.serial import SerialExecutor
 from akq_dist.search.prepare import sample_points
@@ -102,7 +102,16 @@ def make_executor(name: str, run: RunSpec) -> Executor:
     if name == "serial":
         serial: Executor = SerialExecutor(run.threads)
         return serial
-    made: Executor = executor_class(name)(address=run.address, workers=run.workers, threads=run.threads)
+    limits = WorkerLimits(
+        trial_timeout_s=run.trial_timeout,
+        memory_bytes=run.memory,
+        lease_s=run.lease,
+        resources=run.resources,
+        runtime_env=run.runtime_env,
+    )
+    made: Executor = executor_class(name)(
+        address=run.address, workers=run.workers, threads=run.threads, limits=limits
+    )
     return made
 
 

@@ -18,7 +18,7 @@ from akq_dist.record.canonical import canonical_json
 from akq_dist.record.protocols import Batch, BatchLost, BatchResult
 from akq_dist.record.trials import UNDEFINED, AskBlock, FinishBlock
 from akq_dist.search.best import BestTracker, feasible_rows
-from akq_dist.search.policy import FailureLimit, GiveUp, LossPolicy
+from akq_dist.search.policy import FailureLimit, LossPolicy
 from akq_dist.search.progress import Progress
 from akq_dist.search.transport import BatchSizer
 
@@ -388,20 +388,29 @@ class SearchLoop:
             waiting.append(trial)
 
     def _lost(self, trials: list[_Trial], lost: BatchLost) -> None:
-        decision = self._policy.lost([trial.number for trial in trials], lost.reason)
-        if isinstance(decision, GiveUp):
-            logger.warning("trial %d fails: %s", decision.number, decision.reason)
-            n_outputs = len(self._store.study.outputs)
-            verdict = self._judge.judge(np.full((1, n_outputs), np.nan), [decision.reason])
-            self._record(trials, verdict, [""], np.zeros(1, dtype=np.int64), wall_s=0.0, cached=False)
-            self._settled(trials, verdict)
-            for waiting in self._running_keys.pop(trials[0].key, []):
-                self._requeue(waiting)
-            return
-        logger.warning("a batch of %d trials was lost (%s); running it again", len(trials), lost.reason)
+        numbers = [trial.number for trial in trials]
+        running = lost.number if lost.number in numbers else None
+        blame = self._policy.blame(numbers, running, lost.reason, lost.cause)
         by_number = {trial.number: trial for trial in trials}
-        for part in decision.parts:
+        if blame.given_up is not None:
+            self._give_up(by_number[blame.given_up.number], blame.given_up.reason)
+        n_again = sum(len(part) for part in blame.parts)
+        if n_again:
+            logger.warning(
+                "a batch of %d trials was lost (%s); %d run again", len(trials), lost.reason, n_again
+            )
+        for part in blame.parts:
             self._parts.append([by_number[number] for number in part])
+
+    def _give_up(self, trial: _Trial, reason: str) -> None:
+        """Fail a trial that has no result and will get none."""
+        logger.warning("trial %d fails: %s", trial.number, reason)
+        n_outputs = len(self._store.study.outputs)
+        verdict = self._judge.judge(np.full((1, n_outputs), np.nan), [reason])
+        self._record([trial], verdict, [""], np.zeros(1, dtype=np.int64), wall_s=0.0, cached=False)
+        self._settled([trial], verdict)
+        for waiting in self._running_keys.pop(trial.key, []):
+            self._requeue(waiting)
 
     def _record(
         self,

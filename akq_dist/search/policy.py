@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from akq_dist.record.protocols import LossCause
+
 JUDGED_AFTER = 20
 """Finished trials before the share of failures says anything."""
 
@@ -27,10 +29,20 @@ class GiveUp:
     reason: str
 
 
-class LossPolicy:
-    """Finds the trial that kills its worker by halving the batch.
+@dataclass(frozen=True)
+class Blame:
+    """What a lost batch comes to when it is known which trial was running."""
 
-    A death counts against a trial only when it was alone: of several trials nobody knows which one did it.
+    parts: tuple[tuple[int, ...], ...]
+    """Trials that run again, in parts that travel separately."""
+    given_up: GiveUp | None = None
+
+
+class LossPolicy:
+    """Finds the trial that kills its worker.
+
+    A death counts against a trial only when it was running or alone. Where that is not known, the batch is
+    halved until it is.
     """
 
     def __init__(self, retries: int) -> None:
@@ -39,19 +51,40 @@ class LossPolicy:
         self._deaths: dict[int, int] = {}
 
     def lost(self, numbers: Sequence[int], reason: str) -> Rerun | GiveUp:
-        """Decide about the trials of a batch that was lost."""
+        """Decide about the trials of a batch that was lost, when nobody knows which of them ran."""
         if len(numbers) > 1:
             middle = len(numbers) // 2
             return Rerun((tuple(numbers[:middle]), tuple(numbers[middle:])))
-        number = numbers[0]
-        deaths = self._deaths.get(number, 0) + 1
-        if deaths >= self._limit:
+        blame = self.blame(numbers, numbers[0], reason, "died")
+        return Rerun(blame.parts) if blame.given_up is None else blame.given_up
+
+    def blame(self, numbers: Sequence[int], running: int | None, reason: str, cause: LossCause) -> Blame:
+        """Decide about the trials of a batch that was lost while one of them, where known, was running."""
+        if cause == "node":
+            # The machine went; no trial had a part in it.
+            return Blame((tuple(numbers),))
+        if running is None and len(numbers) == 1:
+            running = numbers[0]
+        if running is None:
+            decision = self.lost(numbers, reason)
+            return Blame(decision.parts) if isinstance(decision, Rerun) else Blame((), decision)
+        others = tuple(number for number in numbers if number != running)
+        rest = (others,) if others else ()
+        given_up = self._count(running, reason, cause)
+        return Blame(rest, given_up) if given_up is not None else Blame((*rest, (running,)))
+
+    def _count(self, number: int, reason: str, cause: LossCause) -> GiveUp | None:
+        if cause == "timeout":
             self._deaths.pop(number, None)
-            return GiveUp(
-                number, f"lost {deaths} worker{'s' * (deaths > 1)} while it ran alone; the last: {reason}"
-            )
-        self._deaths[number] = deaths
-        return Rerun(((number,),))
+            return GiveUp(number, reason)
+        # Memory may have been short because of neighbours: once more, alone.
+        limit = 2 if cause == "memory" else self._limit
+        deaths = self._deaths.get(number, 0) + 1
+        if deaths < limit:
+            self._deaths[number] = deaths
+            return None
+        self._deaths.pop(number, None)
+        return GiveUp(number, f"lost {deaths} worker{'s' * (deaths > 1)} while it ran; the last: {reason}")
 
     def finished(self, number: int) -> None:
         """Forget a trial that has ended."""

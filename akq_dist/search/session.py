@@ -18,7 +18,6 @@ from akq_dist.errors import AkqError, TrackerError
 from akq_dist.record.ledger import Ledger
 from akq_dist.record.lock import StudyLock
 from akq_dist.record.protocols import Batch
-from akq_dist.record.registry import executor_class
 from akq_dist.record.tracking import check_same
 from akq_dist.record.trials import TrialStore
 from akq_dist.search.choose import Choice, choose_executor, make_executor, notes_on, serial_executor
@@ -128,9 +127,7 @@ class Session:
         run = self._request.spec.run
         if run.executor != "ray" and run.address is None:
             return None
-        executor: Executor = executor_class("ray")(
-            address=run.address, workers=run.workers, threads=run.threads
-        )
+        executor = make_executor("ray", run)
         stack.callback(executor.close)
         begin = getattr(executor, "prepare", None)
         if begin is not None:
@@ -206,8 +203,9 @@ class Session:
     ) -> tuple[Choice, Executor]:
         choice = choose_executor(prepared, left)
         self._note(f"executor: {choice.name} ({choice.why})")
-        if choice.name == "serial" and prepared.spec.run.trial_timeout is not None:
-            self._note("run.trial_timeout has no effect here: only a separate process can be stopped")
+        limits = {"trial_timeout": prepared.spec.run.trial_timeout, "memory": prepared.spec.run.memory}
+        for name in [name for name, limit in limits.items() if limit is not None and choice.name == "serial"]:
+            self._note(f"run.{name} has no effect here: only a separate process can be stopped")
         if choice.ready is not None:
             stack.callback(choice.ready.close)
             return choice, choice.ready

@@ -24,7 +24,7 @@ from akq_dist.specs.risk import RiskSpec
 from akq_dist.specs.space import Space, space_from_mapping
 from akq_dist.specs.strategy import StrategySpec  # noqa: TC001 - pydantic reads the annotations
 from akq_dist.specs.suggest import did_you_mean
-from akq_dist.specs.units import duration, percent
+from akq_dist.specs.units import byte_count, duration, percent
 from akq_dist.specs.where import Where
 
 _DEFAULT_TRIALS = 100
@@ -92,6 +92,11 @@ def _off(value: Any) -> Any:
 
 
 Seconds = Annotated[float | None, BeforeValidator(_to_seconds), WithJsonSchema(_DURATION_SCHEMA)]
+Bytes = Annotated[
+    int | None,
+    BeforeValidator(lambda value: None if value is None else byte_count(value)),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}, {"type": "null"}]}),
+]
 Params = Annotated[dict[str, Any], BeforeValidator(_to_params), WithJsonSchema(_PARAMS_SCHEMA)]
 AutoOrCount = Annotated[
     int | Literal["auto"],
@@ -199,7 +204,15 @@ class RunSpec(Spec):
     batch: AutoOrCount = "auto"
     """Trials in one message to a worker."""
     trial_timeout: Seconds = None
-    """Seconds that one trial may take."""
+    """Seconds that one trial may take; needs worker processes (Ray)."""
+    memory: Bytes = None
+    """Memory that the trials of one worker process may take; needs worker processes (Ray)."""
+    lease: Annotated[float, BeforeValidator(duration), WithJsonSchema({"type": ["number", "string"]})] = 30.0
+    """Seconds after which a worker without a sign of life is replaced."""
+    resources: dict[str, Annotated[Float, Field(gt=0.0)]] = Field(default_factory=dict)
+    """Resources of the Ray cluster that every worker reserves; only nodes that have them get one."""
+    runtime_env: dict[str, Any] = Field(default_factory=dict)
+    """Runtime environment of Ray for the workers; none by default."""
     retries: Annotated[Int, Field(ge=0, le=100)] = 2
     """Lost workers that one trial may cost before it fails."""
     max_failures: Annotated[int | str, WithJsonSchema({"type": ["integer", "string"]})] = "5%"

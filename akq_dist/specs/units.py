@@ -8,6 +8,11 @@ import re
 _DURATION_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+_BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(kB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*")
+_BYTE_UNITS = {
+    **{unit: 1000.0**k for k, unit in enumerate(("kB", "MB", "GB", "TB"), 1)},
+    **{unit: 1024.0**k for k, unit in enumerate(("KiB", "MiB", "GiB", "TiB"), 1)},
+}
 _USER_INFO = re.compile(r"://([^:/@?#\s]*):(\S*)@")
 _TOKEN_ONLY = re.compile(r"(https?://)[^:/@?#\s]+@")
 _SECRET_QUERY = re.compile(
@@ -36,6 +41,21 @@ def percent(value: object) -> float:
     if not 0.0 <= share <= 1.0:
         raise ValueError(f"found {value!r}, expected a share from '0%' to '100%'")
     return share
+
+
+def byte_count(value: object) -> int:
+    """Return bytes for `500_000_000`, `"2GiB"`, `"500MB"`.
+
+    Raises ValueError for anything else and for what is not above zero.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        n_bytes = value
+    else:
+        match = _BYTES.fullmatch(value) if isinstance(value, str) else None
+        n_bytes = round(float(match.group(1)) * _BYTE_UNITS[match.group(2)]) if match else 0
+    if n_bytes <= 0:
+        raise ValueError(f"found {value!r}, expected an amount of memory such as '500MB' or '2GiB'")
+    return n_bytes
 
 
 def redact_url(text: str) -> str:

@@ -14,6 +14,8 @@ from akq_dist.cluster.session import RaySession
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from akq_dist.record.protocols import WorkerLimits
+
 _ROOT = Path(__file__).parents[2]
 # Actors import the fake worker by name and the package from its tree.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -33,10 +35,13 @@ def make_executor(local_ray: RaySession) -> Iterator[Callable[..., RayExecutor]]
     made: list[RayExecutor] = []
 
     def make(
-        workers: int = 2, worker: str = "tests.cluster.fake_worker:FakeWorker", **options: object
+        workers: int = 2,
+        worker: str = "tests.cluster.fake_worker:FakeWorker",
+        limits: WorkerLimits | None = None,
+        **options: object,
     ) -> RayExecutor:
         settings = RayOptions(worker=worker, build="tests.cluster.fake_worker:BUILD", **options)  # type: ignore[arg-type]
-        made.append(RayExecutor(workers=workers, options=settings))
+        made.append(RayExecutor(workers=workers, options=settings, limits=limits))
         return made[-1]
 
     yield make

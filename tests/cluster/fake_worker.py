@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 BUILD = "fake-1"
 
-GOOD, POISON, FATAL_ONCE, RAISE, GATE = 0.0, 1.0, 2.0, 3.0, 4.0
-"""First parameter: run, die each time, die the first time, raise outside any trial, wait for a file."""
+GOOD, POISON, FATAL_ONCE, RAISE, GATE, HANG, HOARD, STOP_ONCE = (float(order) for order in range(8))
+"""First parameter: run, die each time, die the first time, raise outside any trial, wait for a file, never
+return, take memory without end, stop like a process that got SIGSTOP the first time.
+"""
 
 
 class FakeWorker:
@@ -40,9 +42,12 @@ class FakeWorker:
         self._threads = job.threads
         self._close = panel.column("close")
         self._first = float(panel.column("close")[0].as_py())
+        self.on_trial: Any = None
 
     def run(self, batch: Batch) -> BatchResult:
         for number, row in zip(batch.numbers, batch.params, strict=True):
+            if self.on_trial is not None:
+                self.on_trial(int(number), 1)
             self._obey(int(number), row)
         scores = np.array([self._score(row) for row in batch.params])
         n_rows = len(batch.numbers)
@@ -81,6 +86,19 @@ class FakeWorker:
             if not mark.exists():
                 mark.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
+        if order == HANG:
+            while True:
+                time.sleep(0.01)
+        if order == HOARD:
+            held = []
+            while True:
+                held.append(os.urandom(2**22))
+                time.sleep(0.001)
+        if order == STOP_ONCE:
+            mark = self._folder / f"stopped-{number}"
+            if not mark.exists():
+                mark.write_text(str(os.getpid()), encoding="ascii")
+                os.kill(os.getpid(), signal.SIGSTOP)
         if order == RAISE:
             raise ValueError("outside any trial")
         if order == GATE:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from akq_dist.search.policy import FailureLimit, GiveUp, LossPolicy, Rerun
+from akq_dist.search.policy import Blame, FailureLimit, GiveUp, LossPolicy, Rerun
 from akq_dist.search.transport import LARGEST_BATCH, BatchSizer
 
 
@@ -82,3 +82,29 @@ def test_batches_approach_the_wished_duration_and_spread_the_end() -> None:
         sizer.observe(sizer.full, sizer.full * 3.0)
     assert sizer.full == 1
     assert BatchSizer(fixed=7, n_workers=1, n_threads=1).size(3) == 7
+
+
+def test_the_trial_that_ran_is_alone_to_blame() -> None:
+    policy = LossPolicy(retries=2)
+    assert policy.blame([1, 2, 3], 2, "died", "died") == Blame(((1, 3), (2,)))
+    second = policy.blame([2], 2, "signal 9", "died")
+    assert second.parts == ()
+    assert second.given_up is not None
+    assert second.given_up.number == 2
+    assert policy.blame([1, 3], None, "died", "died") == Blame(((1,), (3,)))
+
+
+def test_a_trial_over_its_time_fails_at_once_and_one_out_of_memory_runs_once_more_alone() -> None:
+    policy = LossPolicy(retries=5)
+    late = policy.blame([4, 5], 5, "ran longer than allowed", "timeout")
+    assert (late.parts, late.given_up) == (((4,),), GiveUp(5, "ran longer than allowed"))
+    assert policy.blame([6, 7], 6, "out of memory", "memory") == Blame(((7,), (6,)))
+    again = policy.blame([6], 6, "out of memory", "memory")
+    assert again.given_up is not None
+    assert "out of memory" in again.given_up.reason
+
+
+def test_the_end_of_a_machine_counts_against_no_trial() -> None:
+    policy = LossPolicy(retries=1)
+    for _ in range(10):
+        assert policy.blame([1, 2], None, "the node is gone", "node") == Blame(((1, 2),))

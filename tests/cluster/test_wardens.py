@@ -1,0 +1,204 @@
+"""Workers that freeze, run too long or take too much memory: found, ended, and the right trial blamed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from akq_dist.cluster.beacon import IDLE, Beacon, beacon_path, read_beacon
+from akq_dist.cluster.warden import Watch, WatchLimits, resident_bytes
+from akq_dist.record.protocols import BatchLost, BatchResult, WorkerLimits
+
+from .fake_worker import GOOD, HANG, HOARD, POISON, STOP_ONCE, make_batch, make_job, make_panel
+from .test_ray_executor import drain, scores, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from akq_dist.cluster import RayExecutor
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from akq_dist.cluster.beacon import Beacon
+beacon = Beacon(Path(sys.argv[1]), 0.05)
+beacon.begin(int(sys.argv[2]), int(sys.argv[3]))
+print("up", flush=True)
+held = bytearray()
+for line in sys.stdin:
+    if line.startswith("grow"):
+        held += b"x" * (64 * 2**20)
+        print("grown", flush=True)
+"""
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[Callable[[int, int], subprocess.Popen[str]]]:
+    """Start a process with a beacon that says it runs so many trials from a number on."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(number: int, n_trials: int) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(tmp_path), str(number), str(n_trials)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_the_last_word_outlives_the_process(
+    child: Callable[[int, int], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = child(41, 1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    seen = read_beacon(beacon_path(tmp_path, process.pid))
+    assert seen is not None
+    assert (seen.pid, seen.number, seen.n_trials) == (process.pid, 41, 1)
+    found = Watch(tmp_path, WatchLimits()).post_mortem(process.pid)
+    assert (found.number, found.cause) == (41, "died")
+
+
+def test_a_reader_never_sees_half_a_word(tmp_path: Path) -> None:
+    beacon = Beacon(tmp_path, 0.001)
+    for number in range(2_000):
+        beacon.begin(number, number + 1)
+        seen = read_beacon(beacon.path)
+        assert seen is not None
+        assert (seen.number, seen.n_trials) == (number, number + 1)
+    beacon.idle()
+    seen = read_beacon(beacon.path)
+    assert seen is not None
+    assert seen.number == IDLE
+
+
+def test_a_frozen_worker_is_found_and_a_living_one_is_not(
+    child: Callable[[int, int], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    frozen, living = child(1, 1), child(2, 1)
+    watch = Watch(tmp_path, WatchLimits(lease_s=1.0))
+    frozen.send_signal(signal.SIGSTOP)
+    killed: list[int] = []
+
+    def looked() -> bool:
+        killed.extend(watch.look())
+        return bool(killed)
+
+    wait_until(looked)
+    assert killed == [frozen.pid]
+    assert frozen.wait() == -signal.SIGKILL
+    assert living.poll() is None
+    found = watch.post_mortem(frozen.pid)
+    assert (found.number, found.cause) == (1, "frozen")
+
+
+def test_time_limits_count_for_each_trial_of_a_call(
+    child: Callable[[int, int], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    single, many = child(7, 1), child(100, 50)
+    now_s = time.monotonic()
+    watch = Watch(tmp_path, WatchLimits(lease_s=1e9, trial_timeout_s=10.0), clock=lambda: now_s)
+    assert watch.look() == []
+    now_s += 11.0
+    assert watch.look() == [single.pid]
+    assert watch.post_mortem(single.pid).cause == "timeout"
+    assert "10 s" in watch.post_mortem(single.pid).text
+    now_s += 500.0
+    assert watch.look() == [many.pid]
+    assert watch.post_mortem(many.pid).number is None, "which of fifty is not known"
+
+
+def test_memory_counts_from_what_a_worker_had_before(
+    child: Callable[[int, int], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = child(3, 1)
+    watch = Watch(tmp_path, WatchLimits(memory_bytes=100 * 2**20))
+    assert watch.look() == []
+    assert process.stdin is not None
+    assert process.stdout is not None
+    before = resident_bytes(process.pid)
+    for expected in ([], [process.pid]):
+        process.stdin.write("grow\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "grown\n"
+        assert watch.look() == expected
+    assert before > 0
+    found = watch.post_mortem(process.pid)
+    assert (found.number, found.cause) == (3, "memory")
+    assert "run.memory allows 100 MiB" in found.text
+
+
+def lost_of(executor: RayExecutor, n_reports: int) -> tuple[BatchLost, list[BatchResult | BatchLost]]:
+    reports = drain(executor, n_reports)
+    lost = [report for report in reports if isinstance(report, BatchLost)]
+    assert len(lost) == 1, reports
+    return lost[0], [report for report in reports if isinstance(report, BatchResult)]
+
+
+def test_the_trial_that_killed_its_worker_is_named(
+    make_executor: Callable[..., RayExecutor], tmp_path: Path
+) -> None:
+    executor = make_executor(workers=1)
+    executor.start(make_job(tmp_path), make_panel())
+    executor.submit(make_batch(0, [GOOD, GOOD, POISON, GOOD], 20))
+    executor.submit(make_batch(1, [GOOD], 30))
+    lost, results = lost_of(executor, 2)
+    assert (lost.id, lost.number, lost.cause) == (0, 22, "died")
+    assert scores(results) == {30: 61.0}
+
+
+@pytest.mark.parametrize(
+    ("order", "limits", "cause"),
+    [
+        (HANG, WorkerLimits(trial_timeout_s=1.0), "timeout"),
+        (HOARD, WorkerLimits(memory_bytes=200 * 2**20), "memory"),
+        (STOP_ONCE, WorkerLimits(lease_s=2.0), "frozen"),
+    ],
+)
+def test_a_worker_over_a_limit_is_replaced_and_its_trial_named(
+    make_executor: Callable[..., RayExecutor], tmp_path: Path, order: float, limits: WorkerLimits, cause: str
+) -> None:
+    executor = make_executor(workers=1, limits=limits)
+    executor.start(make_job(tmp_path), make_panel())
+    began_s = time.monotonic()
+    executor.submit(make_batch(0, [GOOD, order, GOOD], 0))
+    executor.submit(make_batch(1, [GOOD] * 3, 10))
+    lost, results = lost_of(executor, 2)
+    assert (lost.id, lost.number, lost.cause) == (0, 1, cause)
+    assert time.monotonic() - began_s < 30.0
+    assert sorted(scores(results)) == [10, 11, 12]
+    if order == STOP_ONCE:
+        # It is gone for good: what it would have said late cannot arrive.
+        pid = int((tmp_path / "stopped-1").read_text(encoding="ascii"))
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        executor.submit(make_batch(2, [GOOD, STOP_ONCE, GOOD], 0))
+        assert scores(drain(executor, 1)) == {0: 1.0, 1: 3.0, 2: 5.0}
+
+
+def test_nothing_is_left_behind(make_executor: Callable[..., RayExecutor], tmp_path: Path) -> None:
+    executor = make_executor(workers=2)
+    executor.start(make_job(tmp_path), make_panel())
+    assert executor._wardens is not None
+    folder = executor._wardens.folder
+    assert len(list(folder.glob("*.beat"))) == 2
+    executor.close()
+    assert not folder.exists()
