@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from akq_dist.search.replay import ReplayReport
     from akq_dist.search.session import SessionResult
     from akq_dist.search.storage import OptunaStudy
+    from akq_dist.search.validation import HoldoutResult, Validation
     from akq_dist.specs import SweepFile, SweepSpec
 
 
@@ -231,6 +232,25 @@ class Sweep:
         links = None if self._result is None else self._result.links
         return None if links is None else links.run_id
 
+    def validation(self) -> Validation:
+        """Judge the train-best trial of each fold on time that it has not seen; see `validate`.
+
+        Runs these trials again over their test windows. Raises AkqStudyError for a sweep without `validate`.
+        """
+        from akq_dist.search.prepare import prepare
+        from akq_dist.search.validation import validation
+
+        prepared = prepare(self._request) if self._result is None else self._result.prepared
+        return validation(prepared, self._store())
+
+    def open_holdout(self) -> HoldoutResult:
+        """Run the winner on the sealed time. Every call is counted, and only the first is an honest test."""
+        from akq_dist.search.prepare import prepare
+        from akq_dist.search.validation import open_holdout
+
+        prepared = prepare(self._request) if self._result is None else self._result.prepared
+        return open_holdout(prepared, self._store())
+
     def estimate(self) -> Estimate:
         """Measure this machine for a moment and say what the sweep will cost; nothing is recorded."""
         from akq_dist.search.choose import estimate as measure
@@ -358,6 +378,32 @@ def sync(
     try:
         with StudyLock(path, request.spec.name):
             return sync_views(prepare(request), book, name, on_progress)
+    finally:
+        book.close()
+
+
+def validate_study(
+    study: str | Path,
+    *,
+    ledger: str | Path = "akq/ledger.db",
+    overrides: Sequence[str] = (),
+    holdout: bool = False,
+) -> tuple[Validation, HoldoutResult | None]:
+    """Judge a recorded study on time that its trials have not seen; `holdout` opens the sealed time as well.
+
+    Raises AkqStudyError when there is no such study, it has no section `validate`, or the sweep has changed.
+    """
+    from akq_dist.search.prepare import prepare
+    from akq_dist.search.validation import open_holdout, validation
+
+    request, path, name = _study_request(study, Path(ledger), overrides)
+    book = Ledger(path, must_exist=True)
+    try:
+        record = book.find(name)
+        assert record is not None
+        store, prepared = TrialStore(book, record), prepare(request)
+        found = validation(prepared, store)
+        return found, open_holdout(prepared, store) if holdout else None
     finally:
         book.close()
 

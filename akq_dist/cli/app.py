@@ -150,6 +150,26 @@ def sweep_verify(
     return verify(target, set_ or [], ledger, repair=repair, as_json=json_)
 
 
+@sweep_app.command("validate")
+def sweep_validate(
+    target: Target,
+    set_: Set = None,
+    ledger: LedgerPath = DEFAULT_LEDGER,
+    holdout: Annotated[
+        bool, typer.Option("--holdout", help="Run the winner on the sealed time; every look is counted.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write the joined out-of-sample equity as Parquet."),
+    ] = None,
+    json_: Json = False,
+) -> int:
+    """Judge a study with a section `validate` out of sample: folds, joined equity, efficiency."""
+    from akq_dist.cli.sweep_commands import validate
+
+    return validate(target, set_ or [], ledger, out, holdout=holdout, as_json=json_)
+
+
 @sweep_app.command("export")
 def sweep_export(
     target: Target,

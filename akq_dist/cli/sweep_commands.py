@@ -107,6 +107,42 @@ def verify(target: str, overrides: Sequence[str], ledger: Path, *, repair: bool,
     return OK if found.ok else CHECK_FAILED
 
 
+def validate(
+    target: str, overrides: Sequence[str], ledger: Path, out: Path | None, *, holdout: bool, as_json: bool
+) -> int:
+    """Print what a validated study is worth out of sample."""
+    from akq_dist.sweep import validate_study
+
+    found, opened = validate_study(target, ledger=ledger, overrides=overrides, holdout=holdout)
+    if out is not None:
+        import polars as pl
+
+        curves = [curve.with_columns(pl.lit(ix).alias("path")) for ix, curve in enumerate(found.curves)]
+        pl.concat(curves).write_parquet(out)
+    if as_json:
+        facts = found.to_dict()
+        if opened is not None:
+            facts["holdout"] = {**opened.__dict__, "start": str(opened.start), "end": str(opened.end)}
+        print_json(facts)
+        return OK
+    rows = [
+        [fold.fold, fold.test[0].start, fold.test[-1].end, fold.number, fold.train_value, fold.test_value]
+        for fold in found.folds
+    ]
+    print_table(["fold", "test from", "to", "trial", f"train {found.objective}", "test"], rows)
+    ends = [f"{float(curve['equity'][-1]):.4f}" for curve in found.curves if curve.height]
+    say(f"out-of-sample equity ends at {', '.join(ends)} times the cash")
+    if found.efficiency is not None:
+        say(f"walk-forward efficiency {found.efficiency:.2f} (mean test value over mean train value)")
+    if opened is not None:
+        say(
+            f"holdout {opened.start} to {opened.end}: trial {opened.number} has {opened.value}, look {opened.openings}"
+        )
+        if opened.openings > 1:
+            say("this holdout has been looked at before: it is no test any more")
+    return OK
+
+
 def replay_trial(study: str, trial: int, ledger: Path, *, as_json: bool) -> int:
     """Run a recorded trial again; the exit code is 1 when anything differs."""
     from akq_dist.sweep import replay

@@ -55,6 +55,8 @@ def study_identity(
         "align": data.get("align"),
     }
     identity["search"] = {**search, "points": source}
+    if spec.get("validate") is not None:
+        identity["validate"] = spec["validate"]
     identity["outputs"] = list(outputs)
     identity["build"] = build
     identity["versions"] = dict(versions)

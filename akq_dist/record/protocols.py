@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from akq_dist.specs.space import Space
     from akq_dist.strategy.source import PythonSource
+    from akq_dist.validate import WindowSet
 
 TrialState = Literal["complete", "fail", "pruned"]
 LossCause = Literal["died", "timeout", "memory", "frozen", "node"]
@@ -42,6 +43,8 @@ class Job:
     """`akq_dist._core.BUILD` of the driver; a worker of another build refuses."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of a Python strategy that are not searched; rules have theirs in the plan."""
+    windows: WindowSet | None = None
+    """Windows that each trial runs in, in place of the plan's own."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from akq_dist.errors import AkqError, AkqStrategyError, ExecutorError
 from akq_dist.record.arrow import float_column, int_column, text_column
 from akq_dist.record.canonical import canonical_json, derive_seed
 from akq_dist.record.protocols import Batch, BatchResult, TrialDetail
+from akq_dist.record.windowed import combine_runs, combine_tables, window_plans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from akq_dist import _core
     from akq_dist.record.protocols import Job
+    from akq_dist.record.windowed import WindowedRun
 
 ERROR_BYTES = 10_000
 """Longest error text that travels; the end of a traceback says most, so the middle is cut."""
@@ -50,11 +53,19 @@ class Worker:
         self._panel = _core.Panel.from_arrow(panel)
         self._plan = _core.Plan(job.plan)
         self._plan.check(self._panel)
+        texts = [] if job.windows is None else window_plans(job.plan, job.windows)
+        self._window_plans = [_core.Plan(text) for text in texts]
         self._strategy = _PythonStrategy(job, panel, self._panel) if job.strategy is not None else None
+        self._window_strategies = (
+            [_PythonStrategy(replace(job, plan=text), panel, self._panel) for text in texts]
+            if job.strategy is not None
+            else []
+        )
 
     @property
     def outputs(self) -> list[str]:
-        return self._plan.outputs
+        windows = self._job.windows
+        return self._plan.outputs if windows is None else list(windows.names(self._plan.outputs))
 
     def run(self, batch: Batch) -> BatchResult:
         """Run a batch.
@@ -72,6 +83,8 @@ class Worker:
         details = []
         for number, point in zip(batch.numbers.tolist(), batch.params, strict=True):
             result = self._one(point, details=True)
+            # Tables are of the whole time; what identifies the trial is what it did in its windows.
+            found = result if self._job.windows is None else self._over_windows(point)
             tables = {
                 "metrics": result.metrics(),
                 "equity": result.equity(),
@@ -80,14 +93,14 @@ class Worker:
                 "trades": result.trades(),
             }
             details.append(
-                TrialDetail(number, result.hash, {name: pa.table(table) for name, table in tables.items()})
+                TrialDetail(number, found.hash, {name: pa.table(table) for name, table in tables.items()})
             )
         return details
 
     def _run_rules(self, batch: Batch) -> pa.Table:
         values = self._job.space.rule_values(batch.params)
         try:
-            table = pa.table(self._plan.run_batch(self._panel, values, threads=self._job.threads))
+            table = self._run_batch(values)
         except AkqError as error:
             if len(batch.numbers) > 1:
                 # One bad trial must not cost the others theirs.
@@ -96,13 +109,24 @@ class Worker:
             table = self._rows([(f"{type(error).__name__}: {error}", None)])
         return table.add_column(0, "number", int_column(batch.numbers))
 
+    def _run_batch(self, values: NDArray[np.float64]) -> pa.Table:
+        threads = self._job.threads
+        if self._job.windows is None:
+            return pa.table(self._plan.run_batch(self._panel, values, threads=threads))
+        tables = [
+            pa.table(plan.run_batch(self._panel, values, threads=threads)) for plan in self._window_plans
+        ]
+        return combine_tables(self._job.windows, self._plan.outputs, tables)
+
     def _run_python(self, batch: Batch, strategy: _PythonStrategy) -> pa.Table:
-        rows: list[tuple[str | None, _core.RunResult | None]] = []
+        rows: list[tuple[str | None, _core.RunResult | WindowedRun | None]] = []
         for number, point in zip(batch.numbers.tolist(), batch.params, strict=True):
             if self.on_trial is not None:
                 self.on_trial(number, 1)
             try:
-                rows.append((None, self._one(point, details=False)))
+                windowed = self._job.windows is not None
+                run = self._over_windows(point) if windowed else self._one(point, details=False)
+                rows.append((None, run))
             except KeyboardInterrupt:
                 raise
             # The edge of a trial: whatever user code raises, SystemExit and a panic of the engine included,
@@ -117,8 +141,17 @@ class Worker:
             return self._plan.run_one(self._panel, values.tolist(), details=details)
         return self._strategy.run(point, details=details)
 
-    def _rows(self, rows: list[tuple[str | None, _core.RunResult | None]]) -> pa.Table:
-        outputs = self._plan.outputs
+    def _over_windows(self, point: NDArray[np.float64]) -> WindowedRun:
+        assert self._job.windows is not None
+        if self._strategy is None:
+            row = self._job.space.rule_values(point).tolist()
+            runs = [plan.run_one(self._panel, row, details=False) for plan in self._window_plans]
+        else:
+            runs = [strategy.run(point, details=False) for strategy in self._window_strategies]
+        return combine_runs(self._job.windows, runs)
+
+    def _rows(self, rows: list[tuple[str | None, _core.RunResult | WindowedRun | None]]) -> pa.Table:
+        outputs = self.outputs
         values = np.full((len(rows), len(outputs)), np.nan)
         for ix, (_, result) in enumerate(rows):
             if result is not None:

@@ -5,6 +5,7 @@ Whatever is wrong is found here.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from akq_dist.errors import AkqUsageError
 from akq_dist.record.canonical import digest
 from akq_dist.record.identity import KeyMaker, library_versions, study_identity
 from akq_dist.record.protocols import Job
+from akq_dist.record.windowed import with_window
 from akq_dist.search.judge import Judge, Objective
 from akq_dist.search.points import count_points, grid_candidates, nothing_allowed
 from akq_dist.search.samplers import (
@@ -27,6 +29,7 @@ from akq_dist.search.samplers import (
     sampler_for,
 )
 from akq_dist.specs.suggest import did_you_mean
+from akq_dist.validate import WindowSet
 
 if TYPE_CHECKING:
     from akq_dist.data import PanelData
@@ -38,6 +41,7 @@ ENUMERATE = "enumerate"
 """Source of points of a space that fits the budget: each point once, in grid order, whatever the sampler."""
 
 _SEED_LIMIT = 2**63
+_EPOCH = dt.date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Prepared:
     where: Where
     n_points: int | None
     """Points of the space that `where` allows; None when they cannot be counted."""
+    windows: WindowSet | None = None
+    """Windows of a validation that each trial runs in."""
 
     @property
     def spec(self) -> SweepSpec:
@@ -70,6 +76,11 @@ class Prepared:
         """Points to try before all others."""
         rows = [self.space.encode(params) for params in self.spec.search.enqueue]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.space))
+
+    @cached_property
+    def dates(self) -> list[dt.date]:
+        """Trading dates of the panel, in order."""
+        return trading_dates(self.data)
 
     @property
     def group(self) -> int:
@@ -135,8 +146,11 @@ class Prepared:
 
     def keys(self) -> KeyMaker:
         """Return the maker of this sweep's trial keys."""
+        plan = self.plan
+        if self.windows is not None:
+            plan = json.dumps({**json.loads(plan), "windows": self.windows.description()})
         return KeyMaker(
-            self.plan,
+            plan,
             data_digest=self.data.digest,
             strategy_digest="" if self.source is None else self.source.digest,
             fixed=self.fixed,
@@ -157,6 +171,7 @@ class Prepared:
             threads=threads,
             build=self.build,
             fixed=self.fixed,
+            windows=self.windows,
         )
 
 
@@ -180,12 +195,13 @@ def prepare(request: Request) -> Prepared:
     data = request.load_data()
     panel = _core.Panel.from_arrow(data.table)
     outputs = default_outputs(spec, panel.n_assets)
-    plan_text = build_plan(spec, spec.space, outputs, n_assets=panel.n_assets)
+    plan_text = _unsealed(spec, build_plan(spec, spec.space, outputs, n_assets=panel.n_assets))
     plan = _core.Plan(plan_text)
     if source is None:
         _check_rules(spec, plan.unused_params)
     plan.check(panel)
-    names = tuple(plan.outputs)
+    windows = _windows(spec, data, plan.outputs, panel.n_assets)
+    names = tuple(plan.outputs) if windows is None else windows.names(plan.outputs)
     objectives = []
     for part in spec.objective:
         output = output_name(output_of(spec, panel.n_assets, part.metric, part.aggregate))
@@ -204,7 +220,49 @@ def prepare(request: Request) -> Prepared:
         canonical_rules=plan.canonical_rules if source is None else None,
         where=where,
         n_points=n_points,
+        windows=windows,
     )
+
+
+def trading_dates(data: PanelData) -> list[dt.date]:
+    """Return the different trading dates of a panel, in order."""
+    import pyarrow.compute as pc
+
+    found: list[dt.date] = pc.unique(data.table.column("date")).to_pylist()
+    return sorted(found)
+
+
+def _unsealed(spec: SweepSpec, plan: str) -> str:
+    """Return the plan without the time that the holdout seals."""
+    if spec.validate_ is None or spec.validate_.holdout is None:
+        return plan
+    window = json.loads(plan)["window"]
+    last = spec.validate_.holdout.from_.toordinal() - _EPOCH - 1
+    return with_window(plan, window["start"], last if window["end"] is None else min(last, window["end"]))
+
+
+def _windows(spec: SweepSpec, data: PanelData, outputs: list[str], n_assets: int) -> WindowSet | None:
+    from akq_dist.backtest import output_name, output_of
+
+    if spec.validate_ is None:
+        return None
+    start, holdout = spec.data.start, spec.validate_.holdout
+    dates = [
+        date
+        for date in trading_dates(data)
+        if (start is None or date >= start) and (holdout is None or date < holdout.from_)
+    ]
+    if not dates:
+        raise AkqUsageError("validate.holdout.from: no trading date is left before it")
+    if holdout is not None and holdout.from_ > trading_dates(data)[-1]:
+        raise AkqUsageError(
+            f"validate.holdout.from: {holdout.from_} is after the last bar, so nothing is sealed"
+        )
+    kept = {
+        outputs.index(output_name(output_of(spec, n_assets, part.metric, part.aggregate)))
+        for part in spec.objective
+    }
+    return WindowSet.of(spec.validate_.make_folds(dates), sorted(kept))
 
 
 def sample_points(prepared: Prepared, n: int) -> np.ndarray[Any, np.dtype[np.float64]]:

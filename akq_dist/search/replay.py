@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from akq_dist.record.ledger import StudyRecord
     from akq_dist.record.trials import TrialBlock
     from akq_dist.request import Request
     from akq_dist.search.judge import Judge
+    from akq_dist.search.prepare import Prepared
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,7 @@ def replay_trial(
         recorded = store.record(block, 0)
         session = book.session(int(block.sessions[0]))
         prepared = prepare(request)
-        changes = [
-            line for line in diff(record.identity, prepared.identity(record.source)) if not _is_build(line)
-        ]
-        if changes:
-            raise AkqStudyError(
-                f"trial {number} cannot be replayed, the sweep has changed:\n  " + "\n  ".join(changes)
-            )
+        refuse_changes(record, prepared, f"trial {number} cannot be replayed")
         # One thread and one trial: a result that depended on either would show here.
         worker = Worker(prepared.job(1), prepared.data.table)
         batch = Batch(0, block.numbers, np.ascontiguousarray(block.points))
@@ -108,6 +104,15 @@ def replay_trial(
         )
     finally:
         book.close()
+
+
+def refuse_changes(record: StudyRecord, prepared: Prepared, what: str) -> None:
+    """Raise AkqStudyError that names the differences when a sweep is no longer the one that was recorded."""
+    changes = [
+        line for line in diff(record.identity, prepared.identity(record.source)) if not _is_build(line)
+    ]
+    if changes:
+        raise AkqStudyError(f"{what}, the sweep has changed:\n  " + "\n  ".join(changes))
 
 
 def _compare(

@@ -15,7 +15,6 @@ def sweep_schema() -> str:
     schema = SweepSpec.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "AKQuant Dist sweep"
-    schema["properties"].pop("validate", None)
     return json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
 
 

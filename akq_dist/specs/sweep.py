@@ -25,6 +25,7 @@ from akq_dist.specs.space import Space, space_from_mapping
 from akq_dist.specs.strategy import StrategySpec  # noqa: TC001 - pydantic reads the annotations
 from akq_dist.specs.suggest import did_you_mean
 from akq_dist.specs.units import byte_count, duration, percent
+from akq_dist.specs.validate import ValidateSpec  # noqa: TC001 - pydantic reads the annotations
 from akq_dist.specs.where import Where
 
 _DEFAULT_TRIALS = 100
@@ -322,7 +323,7 @@ class SweepSpec(Spec):
     constraints: Annotated[tuple[MetricConstraint, ...], BeforeValidator(_one_or_many)] = ()
     metrics: MetricsSpec = MetricsSpec()
     search: SearchSpec = SearchSpec.model_validate({})
-    validate_: None = Field(default=None, alias="validate", exclude=True)
+    validate_: ValidateSpec | None = Field(default=None, alias="validate")
     run: RunSpec = RunSpec()
     track: TrackSpec = TrackSpec()
     storage: StorageSpec = StorageSpec()
@@ -331,13 +332,6 @@ class SweepSpec(Spec):
     @classmethod
     def _study_name(cls, value: str) -> str:
         return check_study_name(value)
-
-    @field_validator("validate_", mode="before")
-    @classmethod
-    def _no_validation(cls, value: Any) -> Any:
-        if value is not None:
-            raise InvalidError("validate is not available yet; remove it")
-        return value
 
     @field_validator("objective")
     @classmethod

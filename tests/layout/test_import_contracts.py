@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "akq_dist"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "specs"),
+    ("errors", "specs", "validate"),
     ("data",),
     ("strategy", "indicator"),
     ("request", "backtest", "engine", "frames", "metrics", "result", "runner", "lookahead"),

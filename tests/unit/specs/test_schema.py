@@ -14,6 +14,6 @@ def test_the_published_schema_is_current() -> None:
 def test_the_schema_refuses_unknown_keys_and_uses_the_names_of_files() -> None:
     schema = json.loads(sweep_schema())
     assert schema["additionalProperties"] is False
-    assert "validate" not in schema["properties"]
+    assert "from" in schema["$defs"]["HoldoutSpec"]["properties"]
     assert "from" in schema["$defs"]["ProtectionSpec"]["properties"]
     assert set(schema["required"]) == {"name", "strategy", "data"}

@@ -91,7 +91,15 @@ def test_one_objective_or_several_become_a_tuple() -> None:
             "objective[0].aggregate: unknown aggregate 'avg'",
         ),
         ({"objective": {"metric": "sharpe", "min_defined": 2}}, "at most 1"),
-        ({"validate": {"scheme": "walk_forward"}}, "validate is not available yet"),
+        (
+            {"validate": {"scheme": "walk_forward", "train": "2y"}},
+            "validate.test: is required by walk_forward",
+        ),
+        ({"validate": {"scheme": "kfold", "folds": 5, "train": "2y"}}, "train: is not used by kfold"),
+        (
+            {"validate": {"scheme": "kfold", "folds": 5, "embargo": "5x"}},
+            "validate.embargo: found '5x', expected calendar time",
+        ),
         ({"search": {"pruner": "median"}}, "pruners are not available yet"),
         ({"search": {"trials": 0}}, "search.trials: found 0, expected a number at least 1"),
         ({"search": {"trials": True}}, "search.trials: found true"),
