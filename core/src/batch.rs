@@ -222,7 +222,7 @@ fn full_rows(plan: &Plan, rows: &[&[f64]]) -> Vec<Vec<f64>> {
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call per account; the buffers are the caller's")]
-fn run_account<S: Strategy>(
+pub(crate) fn run_account<S: Strategy>(
     plan: &Plan,
     panel: &Panel,
     universe: Vec<usize>,
@@ -272,7 +272,7 @@ fn measure(plan: &Plan, record: &Record, timeline: &Timeline, scratch: &mut Scra
     summarize(&summary, scratch, out);
 }
 
-fn collect(plan: &Plan, accounts: Vec<AccountResult>) -> RunOutcome {
+pub(crate) fn collect(plan: &Plan, accounts: Vec<AccountResult>) -> RunOutcome {
     let rows: Vec<&[f64]> = accounts.iter().map(|account| account.metrics.as_slice()).collect();
     let n_bars = accounts.iter().map(|account| account.timeline.n_bars() as u64).sum();
     RunOutcome { outcome: outcome_of(plan, &rows, n_bars), accounts }
@@ -477,7 +477,7 @@ struct TaskReport {
 
 /// The columns of one trial, by instrument.
 #[derive(Debug, Default)]
-struct ColumnBuffers {
+pub(crate) struct ColumnBuffers {
     instruments: Vec<OneInstrument>,
 }
 
@@ -525,7 +525,7 @@ impl ColumnBuffers {
     }
 
     /// Evaluates one trial over every instrument of a universe, across it where the rules rank.
-    fn fill_all(
+    pub(crate) fn fill_all(
         &mut self,
         rules: &CompiledRules,
         graph: &BatchGraph,
@@ -604,7 +604,7 @@ impl ColumnBuffers {
         Ok(())
     }
 
-    fn borrow(&self) -> Vec<RuleColumns<'_>> {
+    pub(crate) fn borrow(&self) -> Vec<RuleColumns<'_>> {
         self.instruments
             .iter()
             .map(|i| RuleColumns {

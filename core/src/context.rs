@@ -6,7 +6,7 @@ use crate::execution::OrderBook;
 use crate::market::Market;
 use crate::model::{Amendment, Order, OrderRequest, OrderTag, Side, Size};
 use crate::portfolio::Portfolio;
-use crate::units::{InstrumentIx, OrderId};
+use crate::units::{InstrumentIx, OrderId, StrategyIx};
 
 /// What a strategy asked for during a callback, in order.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +46,14 @@ pub struct Context<'a> {
     pub views: &'a [AssetView<'a>],
     /// Row of the newest bar of each instrument and the step it came at.
     pub newest: &'a [NewestBar],
+    /// The positions that the strategy sees as its own: those of the account, or of its sleeve.
     pub portfolio: &'a Portfolio,
+    /// The account itself.
+    pub account: &'a Portfolio,
+    /// Positions by strategy where several share the account.
+    pub sleeves: &'a [Portfolio],
+    /// Which of the strategies looks.
+    pub owner: StrategyIx,
     pub market: &'a Market,
     /// Equity at the last mark.
     pub equity: f64,
@@ -66,7 +73,32 @@ impl NewestBar {
     pub const NONE: Self = Self { row: u32::MAX, step: u32::MAX };
 }
 
+/// Stands for the number of an order that is not the strategy's: numbers start at one.
+const NO_ORDER: OrderId = OrderId(0);
+
 impl Context<'_> {
+    /// The view of one of several strategies; its targets are resolved when the callback returns.
+    pub(crate) fn as_member<R>(
+        &mut self,
+        owner: StrategyIx,
+        callback: impl FnOnce(&mut Context<'_>) -> R,
+    ) -> R {
+        let mut own = Context {
+            portfolio: self.sleeves.get(owner.ix()).unwrap_or(self.account),
+            owner,
+            book: &mut *self.book,
+            outbox: &mut *self.outbox,
+            ..*self
+        };
+        let result = callback(&mut own);
+        own.resolve_targets();
+        result
+    }
+
+    fn owned(&self, id: OrderId) -> Option<&Order> {
+        self.book.get(id).filter(|order| order.owner == self.owner)
+    }
+
     pub fn n_instruments(&self) -> usize {
         self.views.len()
     }
@@ -91,19 +123,21 @@ impl Context<'_> {
 
     /// Asks for an order. Risk answers after the callbacks of this step; a refusal comes back as a report.
     pub fn submit(&mut self, request: OrderRequest) -> OrderId {
-        let id = self.book.enter(request, self.clock.ts, None);
+        let id = self.book.enter(self.owner, request, self.clock.ts, None);
         self.outbox.commands.push(Command::Submit(id));
         id
     }
 
     /// Takes an order back; one that does not work any more is left as it is.
     pub fn cancel(&mut self, id: OrderId) {
+        let id = self.owned(id).map_or(NO_ORDER, |order| order.id);
         self.outbox.commands.push(Command::Cancel(id));
     }
 
     /// Changes prices or quantity of a working order from the next bar on. A refusal comes back as a report and leaves
     /// the order as it is.
     pub fn amend(&mut self, id: OrderId, amendment: Amendment) {
+        let id = self.owned(id).map_or(NO_ORDER, |order| order.id);
         self.outbox.commands.push(Command::Amend(id, amendment));
     }
 
@@ -113,8 +147,9 @@ impl Context<'_> {
         self.outbox.targets.push((instrument, target, tag));
     }
 
+    /// An order of this strategy.
     pub fn order(&self, id: OrderId) -> Option<&Order> {
-        self.book.get(id)
+        self.owned(id)
     }
 
     /// Whether an order still waits.
@@ -135,7 +170,7 @@ impl Context<'_> {
         });
         let waiting = self.book.pending.iter().copied().chain(self.book.closing.iter().map(|c| c.order));
         let mut total = None;
-        for order in waiting.chain(asked).filter_map(|id| self.book.get(id)) {
+        for order in waiting.chain(asked).filter_map(|id| self.owned(id)) {
             if order.request.instrument == instrument && order.request.kind.price().is_none() {
                 let qty = if order.qty > 0.0 { order.remaining() } else { asked_qty(order.request.size) };
                 *total.get_or_insert(0.0) += order.request.side.sign() * qty;

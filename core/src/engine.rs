@@ -27,8 +27,9 @@ use crate::model::{
 };
 use crate::portfolio::Portfolio;
 use crate::risk::{Limits, RiskManager, RiskSpec, RiskView};
+use crate::sleeves::Sleeves;
 use crate::strategy::{Strategy, StrategyFailure};
-use crate::units::{InstrumentIx, OrderId};
+use crate::units::{InstrumentIx, OrderId, StrategyIx};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -87,6 +88,9 @@ pub struct Record {
     pub traded_notional: f64,
     /// Steps that ended with a position.
     pub exposed_steps: u64,
+    /// Whose each round trip is, and what each strategy has earned after costs; empty where one has the account.
+    pub trip_owners: Vec<StrategyIx>,
+    pub net_profits: Vec<f64>,
     /// Kept with `Keep::Everything`.
     pub fills: Vec<Fill>,
     pub cash: Vec<f64>,
@@ -98,6 +102,8 @@ impl Record {
     fn reset(&mut self) {
         self.equity.clear();
         self.trips.clear();
+        self.trip_owners.clear();
+        self.net_profits.clear();
         self.fills.clear();
         self.cash.clear();
         self.exposure.clear();
@@ -128,6 +134,7 @@ pub struct Engine {
     scratch_ids: Vec<OrderId>,
     commands: Vec<Command>,
     venue: Venue,
+    sleeves: Sleeves,
 }
 
 impl Engine {
@@ -148,7 +155,7 @@ impl Engine {
     /// Runs one strategy over one account from the first step of the timeline to the last.
     pub fn run<S: Strategy>(&mut self, spec: &RunSpec<'_>, strategy: &mut S) -> Result<(), EngineError> {
         let symbols = spec.universe.iter().map(|&asset| spec.panel.symbols()[asset].as_str());
-        self.prepare(spec.market, spec.risk, spec.universe.len(), symbols);
+        self.prepare(spec.market, spec.risk, spec.universe.len(), strategy.n_sleeves(), symbols);
         self.venue = Venue::Simulated;
         let views: Vec<AssetView<'_>> = spec.universe.iter().map(|&asset| spec.panel.asset(asset)).collect();
         let mut run = Loop {
@@ -169,6 +176,7 @@ impl Engine {
         market: &Market,
         risk: &RiskSpec,
         n_instruments: usize,
+        n_sleeves: usize,
         symbols: impl Iterator<Item = &'a str>,
     ) {
         self.book.reset();
@@ -178,6 +186,7 @@ impl Engine {
         self.newest.clear();
         self.newest.resize(n_instruments, NewestBar::NONE);
         self.portfolio.reset(market.cash, n_instruments, market.multiplier);
+        self.sleeves.reset(n_sleeves, n_instruments, market.multiplier);
         self.liquidity.reset(market.execution, market.lot, n_instruments);
         self.limits.reset(risk, market.cash, symbols);
     }
@@ -230,7 +239,13 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.begin_step(clock_at(timeline, step), bars);
             self.one_step(bars)?;
         }
-        self.call(|strategy, ctx| strategy.on_stop(ctx))
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Result<(), EngineError> {
+        self.call(|strategy, ctx| strategy.on_stop(ctx))?;
+        self.engine.record.net_profits.extend(self.engine.sleeves.net_profits());
+        Ok(())
     }
 
     fn begin_step(&mut self, clock: Clock, bars: &[BarAt]) {
@@ -263,6 +278,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
         for bar in bars {
             let close = self.views[bar.instrument.ix()].close[bar.row as usize];
             self.engine.portfolio.mark(bar.instrument, close);
+            self.engine.sleeves.mark(bar.instrument, close);
         }
         self.decision_equity = self.engine.portfolio.equity();
         self.engine.limits.mark(self.decision_equity);
@@ -309,6 +325,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
             views: self.views,
             newest: &engine.newest,
             portfolio: &engine.portfolio,
+            account: &engine.portfolio,
+            sleeves: engine.sleeves.all(),
+            owner: StrategyIx::default(),
             market: self.spec.market,
             equity: self.decision_equity,
             book: &mut engine.book,
@@ -456,11 +475,16 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     /// Portfolio and strategy take note of what happened to an order.
     fn on_report(&mut self, report: &ExecutionReport) -> Result<(), EngineError> {
+        let owner = self.order(report.order)?.owner;
         let mut position_closed = None;
         if let Some(fill) = &report.fill {
             let engine = &mut *self.engine;
             let view = &self.views[fill.instrument.ix()];
-            engine.portfolio.apply(fill, view.high, view.low, &mut engine.record.trips);
+            let trips = &mut engine.record.trips;
+            engine.sleeves.apply(&mut engine.portfolio, owner, fill, (view.high, view.low), trips);
+            if !engine.sleeves.is_empty() {
+                engine.record.trip_owners.resize(engine.record.trips.len(), owner);
+            }
             engine.record.n_fills += 1;
             engine.record.fees += fill.fees;
             engine.record.slippage_cost += fill.slippage_cost;
@@ -468,7 +492,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             if self.spec.keep == Keep::Everything {
                 engine.record.fills.push(*fill);
             }
-            if engine.portfolio.position(fill.instrument).qty() == 0.0 {
+            if engine.sleeves.held(&engine.portfolio, owner, fill.instrument) == 0.0 {
                 position_closed = Some(fill.instrument);
             }
         }
@@ -483,10 +507,10 @@ impl<S: Strategy> Loop<'_, '_, S> {
             let order = self.order(report.order)?;
             let is_done = report.status == OrderStatus::Filled || order.birth.is_none();
             if let (Some(group), true) = (order.request.oco, is_done) {
-                self.cancel_group(group, report.order);
+                self.cancel_group(owner, group, report.order);
             }
             if let Some(instrument) = position_closed {
-                self.cancel_protection(instrument);
+                self.cancel_protection(owner, instrument);
             }
         }
         if S::WANTS_REPORTS {
@@ -498,23 +522,24 @@ impl<S: Strategy> Loop<'_, '_, S> {
         Ok(())
     }
 
-    fn cancel_group(&mut self, group: u64, filled: OrderId) {
+    fn cancel_group(&mut self, owner: StrategyIx, group: u64, filled: OrderId) {
         let book = &self.engine.book;
-        let in_group =
-            |id: &OrderId| *id != filled && book.get(*id).is_some_and(|o| o.request.oco == Some(group));
+        let is_member = |o: &Order| o.request.oco == Some(group) && o.owner == owner;
+        let in_group = |id: &OrderId| *id != filled && book.get(*id).is_some_and(is_member);
         let members: Vec<OrderId> = book.working().filter(in_group).collect();
         for id in members {
             self.take_back(id, CloseReason::Oco);
         }
     }
 
-    fn cancel_protection(&mut self, instrument: InstrumentIx) {
+    fn cancel_protection(&mut self, owner: StrategyIx, instrument: InstrumentIx) {
         let book = &self.engine.book;
-        let protects =
-            |o: &&Order| o.birth.is_some() && o.request.instrument == instrument && !o.status.is_final();
         let resting = book.resting.iter().filter(|r| r.instrument == instrument && r.is_protective());
-        let remote = book.remote.iter().filter_map(|&id| book.get(id)).filter(protects);
-        let members: Vec<OrderId> = resting.map(|r| r.order).chain(remote.map(|o| o.id)).collect();
+        let waiting = resting.map(|r| r.order).chain(book.remote.iter().copied());
+        let protects =
+            |o: &&Order| o.birth.is_some() && o.request.instrument == instrument && o.owner == owner;
+        let members: Vec<OrderId> =
+            waiting.filter_map(|id| book.get(id)).filter(protects).map(|o| o.id).collect();
         for id in members {
             self.take_back(id, CloseReason::PositionClosed);
         }
@@ -738,7 +763,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 qty
             }
             _ if order.birth.is_some() => {
-                let protects = if request.side == Side::Sell { held } else { -held };
+                let own = self.engine.sleeves.held(&self.engine.portfolio, order.owner, request.instrument);
+                let protects = if request.side == Side::Sell { own } else { -own };
                 left.min(protects).max(0.0)
             }
             _ => left,
@@ -824,7 +850,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 ..OrderRequest::market(fill.instrument, exit, Size::Qty(fill.qty))
             };
             let birth = Birth { step, raw_price, price: fill.price, live_from };
-            let id = self.engine.book.enter(request, self.clock.ts, Some(birth));
+            let id = self.engine.book.enter(entry.owner, request, self.clock.ts, Some(birth));
             self.engine.bus.post(Event::OrderRequest(id));
         };
         let protection = &entry.request.protection;

@@ -22,6 +22,8 @@ pub mod execution;
 
 pub mod portfolio;
 
+pub mod sleeves;
+
 pub mod risk;
 
 pub mod indicators;
@@ -33,6 +35,8 @@ pub mod strategy;
 pub mod registry;
 
 pub mod strategies;
+
+pub mod ensemble;
 
 pub mod rules;
 
@@ -47,6 +51,8 @@ pub mod analysis;
 pub mod plan;
 
 pub mod batch;
+
+pub mod several;
 
 #[cfg(feature = "python")]
 #[expect(clippy::needless_pass_by_value, reason = "arguments from Python are handed over by value")]

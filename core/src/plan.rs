@@ -23,6 +23,26 @@ pub enum StrategySpec {
     Rust(String),
     /// A strategy object that the caller brings to every run.
     Callback(bool),
+    /// Strategies that share every account, in the order in which they are called.
+    Several(Vec<MemberSpec>),
+}
+
+/// One of several strategies that share an account.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberSpec {
+    pub name: String,
+    pub strategy: StrategySpec,
+    /// Values of its parameters; a callback strategy has its own where it comes from.
+    #[serde(default)]
+    pub params: BTreeMap<String, f64>,
+}
+
+/// A member with the plan that it would have alone.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub name: String,
+    pub plan: Plan,
 }
 
 /// Whose cash it is.
@@ -108,6 +128,7 @@ pub struct Plan {
     spec: PlanSpec,
     outputs: Vec<Output>,
     settings: MetricSettings,
+    members: Vec<Member>,
 }
 
 impl Plan {
@@ -149,7 +170,8 @@ impl Plan {
             risk_free: m.risk_free,
             mar: m.mar,
         };
-        let plan = Self { spec, outputs, settings };
+        let members = members_of(&spec)?;
+        let plan = Self { spec, outputs, settings, members };
         if let StrategySpec::Signals(settings) = &plan.spec.strategy {
             check_settings(settings)?;
             CompiledRules::compile_numbers(settings, &plan.names())?;
@@ -179,6 +201,11 @@ impl Plan {
         &self.settings
     }
 
+    /// The strategies that share every account; none where one strategy has it for itself.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
     pub fn market(&self) -> &Market {
         &self.spec.market
     }
@@ -196,9 +223,10 @@ impl Plan {
         let extra: Vec<&str> = panel.extra_names().iter().map(String::as_str).collect();
         let rules = match &self.spec.strategy {
             StrategySpec::Rules(rules) => self.compile_rules(rules, &extra)?,
-            StrategySpec::Signals(_) | StrategySpec::Rust(_) | StrategySpec::Callback(_) => {
-                return Ok(None);
-            }
+            StrategySpec::Signals(_)
+            | StrategySpec::Rust(_)
+            | StrategySpec::Callback(_)
+            | StrategySpec::Several(_) => return Ok(None),
         };
         if !panel.has_volume() && rules.program().series().iter().any(|name| name == "volume") {
             let hint = ": the data have no volume column".to_owned();
@@ -253,6 +281,9 @@ impl Plan {
     pub fn check(&self, panel: &Panel) -> Result<(), EngineError> {
         self.compile(panel)?;
         self.check_symbols(panel)?;
+        for member in &self.members {
+            member.plan.compile(panel).map_err(|error| member.names(&error))?;
+        }
         let n_accounts = if self.spec.mode == Mode::Portfolio { 1 } else { panel.n_assets() };
         match self.outputs.iter().find(|output| output.aggregate.is_none()) {
             Some(output) if n_accounts > 1 => Err(EngineError::Spec(format!(
@@ -325,4 +356,37 @@ impl Plan {
             }
         }
     }
+}
+
+impl Member {
+    fn names(&self, error: &EngineError) -> EngineError {
+        EngineError::Spec(format!("strategy {:?}: {error}", self.name))
+    }
+}
+
+/// The plans of the strategies that share an account: checked as if each were alone.
+fn members_of(spec: &PlanSpec) -> Result<Vec<Member>, EngineError> {
+    let StrategySpec::Several(given) = &spec.strategy else { return Ok(Vec::new()) };
+    if given.is_empty() {
+        return Err(EngineError::Spec("strategy: at least one is needed".to_owned()));
+    }
+    if !spec.params.is_empty() || !spec.constants.is_empty() {
+        let message = "several strategies have their parameters beside them: the plan takes none";
+        return Err(EngineError::Spec(message.to_owned()));
+    }
+    let mut members: Vec<Member> = Vec::with_capacity(given.len());
+    for member in given {
+        let refuse = |why: &str| EngineError::Spec(format!("strategy {:?}: {why}", member.name));
+        if members.iter().any(|other| other.name == member.name) {
+            return Err(refuse("two of them have this name"));
+        }
+        if matches!(member.strategy, StrategySpec::Several(_) | StrategySpec::Signals(_)) {
+            return Err(refuse("signals and further lists cannot be one of several strategies"));
+        }
+        let alone =
+            PlanSpec { strategy: member.strategy.clone(), constants: member.params.clone(), ..spec.clone() };
+        let plan = Plan::new(alone).map_err(|error| refuse(&error.to_string()))?;
+        members.push(Member { name: member.name.clone(), plan });
+    }
+    Ok(members)
 }

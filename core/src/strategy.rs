@@ -14,6 +14,11 @@ pub trait Strategy {
     /// Whether `on_order` and `on_trade` do anything.
     const WANTS_REPORTS: bool = true;
 
+    /// How many strategies with positions of their own stand behind this one; none where it has the account for itself.
+    fn n_sleeves(&self) -> usize {
+        0
+    }
+
     fn on_start(&mut self, ctx: &mut Context<'_>) -> Result<(), StrategyFailure> {
         let _ = ctx;
         Ok(())

@@ -25,6 +25,18 @@ impl InstrumentIx {
     }
 }
 
+/// Position of a strategy among those that share an account; the only one is the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StrategyIx(pub u32);
+
+impl StrategyIx {
+    #[inline]
+    pub fn ix(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Number of an order within its run, from 1, in order of submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

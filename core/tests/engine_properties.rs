@@ -6,6 +6,7 @@ mod common;
 use akq_core::context::{Context, Target};
 use akq_core::data::BarAt;
 use akq_core::data::Panel;
+use akq_core::ensemble::Ensemble;
 use akq_core::event::ExecutionReport;
 use akq_core::market::{
     BuyingPower, Commission, ExecutionSpec, FillMode, ImpactFormula, ImpactSpec, Intrabar, Market,
@@ -15,6 +16,7 @@ use akq_core::model::{
     Amendment, Fill, OrderKind, OrderRequest, OrderStatus, OrderTag, Protection, ProtectionLevel, Side, Size,
     TimeInForce, TrailOn, TrailingSpec,
 };
+use akq_core::registry::AnyStrategy;
 use akq_core::strategy::{Strategy, StrategyFailure};
 use akq_core::units::{InstrumentIx, OrderId, TradingDate};
 use common::{Heard, Outcome, Random, Series, panel_of, panel_with, random_series, run_on, run_session};
@@ -164,7 +166,7 @@ impl Strategy for Gambler {
 
     fn on_trade(&mut self, ctx: &mut Context<'_>, fill: &Fill) -> Result<(), StrategyFailure> {
         if self.limits_cash && fill.side == Side::Buy {
-            assert!(ctx.portfolio.cash() >= -1e-6, "cash is {} after a buy", ctx.portfolio.cash());
+            assert!(ctx.account.cash() >= -1e-6, "cash is {} after a buy", ctx.account.cash());
         }
         Ok(())
     }
@@ -431,5 +433,46 @@ proptest! {
         prop_assert_eq!(format!("{:?}", fed.record), format!("{:?}", whole.record));
         prop_assert_eq!(fed.strategy.log, run.log);
         prop_assert!(fed.unhandled.is_empty());
+    }
+    /// A strategy in a list of one trades as it does alone: the same callbacks, orders, fills, round trips and equity.
+    #[test]
+    fn a_list_of_one_strategy_equals_the_strategy(seed in any::<u64>(), n in 1u64..4, market in markets()) {
+        let series = universe(n, 60, seed);
+        let panel = traded(&series, seed);
+        let whole = run_on(&panel, &market, &mut Gambler::new(seed, series.len(), &market)).unwrap();
+        let mut alone = Ensemble::new(vec![Box::new(Gambler::new(seed, series.len(), &market))]);
+        let mut listed = run_on(&panel, &market, &mut alone).unwrap();
+        let gain = listed.record.net_profits[0];
+        prop_assert_eq!(listed.record.trip_owners.len(), listed.record.trips.len());
+        listed.record.net_profits.clear();
+        listed.record.trip_owners.clear();
+        prop_assert_eq!(format!("{:?}", listed.orders), format!("{:?}", whole.orders));
+        prop_assert_eq!(format!("{:?}", listed.record), format!("{:?}", whole.record));
+        let equity = whole.record.equity.last().unwrap();
+        prop_assert!((gain - (equity - market.cash)).abs() <= 1e-9 * equity.abs());
+    }
+
+    /// Whatever the strategies ask for: each sees the position of its own fills (the gamblers check it at every event),
+    /// and what they have earned adds up to what the account has gained.
+    #[test]
+    fn strategies_of_one_account_add_up_to_it(seed in any::<u64>(), n in 1u64..4, market in markets(), n_members in 2usize..4) {
+        let series = universe(n, 60, seed);
+        let panel = traded(&series, seed);
+        let gambler = |ix: usize| Gambler::new(seed ^ (ix as u64) << 7, series.len(), &market);
+        let members = (0..n_members).map(|ix| Box::new(gambler(ix)) as Box<dyn AnyStrategy>).collect();
+        let run = run_on(&panel, &market, &mut Ensemble::new(members)).unwrap();
+        let record = &run.record;
+        let gain = record.equity.last().unwrap() - market.cash;
+        let earned: f64 = record.net_profits.iter().sum();
+        prop_assert!((gain - earned).abs() <= 1e-9 * market.cash, "{gain} gained, {earned} earned");
+        prop_assert_eq!(record.trip_owners.len(), record.trips.len());
+        // A round trip pairs fills of one strategy only: what its trips bought and sold is within its fills.
+        for owner in 0..n_members {
+            let own = |id: OrderId| run.orders[id.0 as usize - 1].owner.ix() == owner;
+            let filled: f64 = record.fills.iter().filter(|f| own(f.order)).map(|f| f.qty).sum();
+            let trips = record.trips.iter().zip(&record.trip_owners).filter(|(_, o)| o.ix() == owner);
+            let paired: f64 = trips.map(|(trip, _)| 2.0 * trip.qty).sum();
+            prop_assert!(paired <= filled * (1.0 + 1e-9), "{paired} of {filled} units paired");
+        }
     }
 }

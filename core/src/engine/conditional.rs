@@ -12,7 +12,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
     /// Keeps an order back while its parent works; true when it is not to be handled now.
     pub(super) fn waits_for_parent(&mut self, child: &Order) -> bool {
         let Some(parent) = child.request.parent else { return false };
-        let known = self.engine.book.get(parent).filter(|_| parent < child.id).copied();
+        let known =
+            self.engine.book.get(parent).filter(|p| parent < child.id && p.owner == child.owner).copied();
         let Some(parent) = known else {
             self.report(child.id, OrderStatus::Rejected(Reject::UnknownOrder));
             return true;

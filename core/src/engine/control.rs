@@ -9,7 +9,7 @@ use crate::model::{
     Amendment, CloseReason, Fill, GatewayReport, GatewayUpdate, Order, OrderStatus, Reject, Size,
 };
 use crate::strategy::Strategy;
-use crate::units::{OrderId, TsNs};
+use crate::units::{OrderId, StrategyIx, TsNs};
 
 /// A difference in units that is rounding.
 const QTY_TOLERANCE: f64 = 1e-9;
@@ -22,7 +22,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             Event::Resume => self.engine.limits.set_halted(false),
             Event::CancelAll => self.cancel_everything(),
             Event::Submit(request) => {
-                let id = self.engine.book.enter(*request, self.clock.ts, None);
+                let id = self.engine.book.enter(StrategyIx::default(), *request, self.clock.ts, None);
                 self.engine.outbox.commands.push(Command::Submit(id));
             }
             Event::GatewayReport(report) => self.on_gateway_report(report)?,

@@ -74,7 +74,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
             if r.live_from > step || r.checked_at == Some(step) {
                 return false;
             }
-            let Some(other) = self.engine.book.get(r.order).filter(|o| o.request.oco == Some(group)) else {
+            let in_group = |o: &&Order| o.request.oco == Some(group) && o.owner == order.owner;
+            let Some(other) = self.engine.book.get(r.order).filter(in_group) else {
                 return false;
             };
             let Some(leg) = Leg::of(other, r).filter(|leg| leg.is_stop() != own.is_stop()) else {

@@ -115,7 +115,8 @@ impl<S: Strategy> Session<S> {
         let series = symbols.iter().map(|_| Series::new(&extra, spec.has_volume)).collect();
         let (inlet, outlet) = inlet(Arc::clone(&symbols), extra.len(), spec.bounds);
         let mut engine = Engine { venue, ..Engine::default() };
-        engine.prepare(&spec.market, &spec.risk, symbols.len(), symbols.iter().map(String::as_str));
+        let names = symbols.iter().map(String::as_str);
+        engine.prepare(&spec.market, &spec.risk, symbols.len(), strategy.n_sleeves(), names);
         let slippage = Slippage::of(&spec.market)?;
         let decision_equity = spec.market.cash;
         let (timeline, clock) = (Timeline::default(), Clock::default());
@@ -188,7 +189,7 @@ impl<S: Strategy> Session<S> {
                 run.clock.is_last_step = true;
                 run.expire_all()?;
             }
-            run.call(|strategy, ctx| strategy.on_stop(ctx))
+            run.finish()
         })
     }
 

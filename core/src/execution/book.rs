@@ -4,7 +4,7 @@ use super::OhlcBar;
 use crate::model::{
     Birth, Order, OrderRequest, OrderStatus, Progress, Side, TimeInForce, TrailOn, TrailingSpec,
 };
-use crate::units::{InstrumentIx, OrderId, TradingDate, TsNs};
+use crate::units::{InstrumentIx, OrderId, StrategyIx, TradingDate, TsNs};
 
 /// A limit or stop that waits, with what the loop needs to match it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,11 +96,18 @@ impl OrderBook {
     }
 
     /// Enters a request under the next number.
-    pub fn enter(&mut self, request: OrderRequest, submitted: TsNs, birth: Option<Birth>) -> OrderId {
+    pub fn enter(
+        &mut self,
+        owner: StrategyIx,
+        request: OrderRequest,
+        submitted: TsNs,
+        birth: Option<Birth>,
+    ) -> OrderId {
         let id = OrderId(self.orders.len() as u64 + 1);
         self.n_dated += u32::from(matches!(request.tif, TimeInForce::Gtd(_)));
         self.orders.push(Order {
             id,
+            owner,
             request,
             qty: 0.0,
             submitted,

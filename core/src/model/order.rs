@@ -1,7 +1,7 @@
 //! Orders: what is asked, what became of it.
 
 use super::Progress;
-use crate::units::{InstrumentIx, OrderId, TradingDate, TsNs};
+use crate::units::{InstrumentIx, OrderId, StrategyIx, TradingDate, TsNs};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -430,6 +430,8 @@ pub struct Birth {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Order {
     pub id: OrderId,
+    /// Whose order it is, where strategies share the account.
+    pub owner: StrategyIx,
     pub request: OrderRequest,
     /// Units, zero until the size is resolved.
     pub qty: f64,

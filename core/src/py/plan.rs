@@ -8,7 +8,9 @@ use super::{errors, guard};
 use crate::batch::{TrialOutcome, run_batch, run_named, run_rules, run_signals, run_strategies};
 use crate::engine::Keep;
 use crate::error::EngineError;
-use crate::plan::{Plan, StrategySpec};
+use crate::plan::{Member, Plan, StrategySpec};
+use crate::registry::AnyStrategy;
+use crate::several::run_several;
 use crate::signals::SignalTable;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use pyo3::buffer::PyBuffer;
@@ -128,6 +130,19 @@ impl PyPlan {
             return Err(errors::spec_error(py, message));
         }
         let outcome = match (strategy, signals) {
+            (Some(factories), _) if !self.plan.members().is_empty() => {
+                self.plan.check(&panel).map_err(|e| errors::to_py(py, e))?;
+                let factories = self.member_factories(py, &factories)?;
+                let make = |ix: usize, universe: &[usize]| -> Result<Box<dyn AnyStrategy>, EngineError> {
+                    let Some(factory) = &factories[ix] else {
+                        return Err(EngineError::Internal("a member without a strategy object is called"));
+                    };
+                    let made = PyStrategy::new(factory, &panel, universe, &share);
+                    made.map(|made| -> Box<dyn AnyStrategy> { Box::new(made) })
+                        .map_err(|error| share.stash(py, error))
+                };
+                run_several(&self.plan, &panel, &assets, keep, &AtomicBool::new(false), make)
+            }
             (Some(factory), _) => {
                 self.plan.check(&panel).map_err(|e| errors::to_py(py, e))?;
                 let cancel = AtomicBool::new(false);
@@ -154,7 +169,11 @@ impl PyPlan {
             }
         };
         match outcome {
-            Ok(outcome) => Ok(PyRunResult::new(outcome, panel, self.plan.outputs().to_vec(), share.tags())),
+            Ok(outcome) => {
+                let names = self.plan.members().iter().map(|member| member.name.clone()).collect();
+                let outputs = self.plan.outputs().to_vec();
+                Ok(PyRunResult::new(outcome, panel, outputs, share.tags(), names))
+            }
             // The strategy's own exception passes through unchanged.
             Err(error @ EngineError::Strategy { .. }) => {
                 Err(share.take_error().unwrap_or_else(|| errors::to_py(py, error)))
@@ -169,7 +188,7 @@ fn unfit(spec: &StrategySpec, has_object: bool, has_signals: bool) -> Option<&'s
     match (spec, has_object, has_signals) {
         (StrategySpec::Rules(_) | StrategySpec::Rust(_), false, false)
         | (StrategySpec::Signals(_), false, true)
-        | (StrategySpec::Callback(_), true, false) => None,
+        | (StrategySpec::Callback(_) | StrategySpec::Several(_), true, false) => None,
         (StrategySpec::Rules(_), ..) => {
             Some("the plan has rules: it takes no strategy object and no signals")
         }
@@ -177,6 +196,9 @@ fn unfit(spec: &StrategySpec, has_object: bool, has_signals: bool) -> Option<&'s
             Some("the plan names a strategy of the engine: it takes no strategy object and no signals")
         }
         (StrategySpec::Signals(_), ..) => Some("the plan trades signals: pass signals= and no strategy"),
+        (StrategySpec::Several(_), ..) => {
+            Some("the plan has several strategies: pass strategy= with a list of an object or None for each")
+        }
         (StrategySpec::Callback(_), ..) => {
             Some("the plan has a callback strategy: pass strategy= and no signals")
         }
@@ -192,6 +214,27 @@ fn signal_table(py: Python<'_>, table: PyTable) -> PyResult<SignalTable> {
 }
 
 impl PyPlan {
+    /// What makes the strategy object of each member; none where the plan itself has it.
+    fn member_factories<'py>(
+        &self,
+        py: Python<'py>,
+        given: &Bound<'py, PyAny>,
+    ) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
+        let factories: Vec<Option<Bound<'py, PyAny>>> = given.extract()?;
+        let members = self.plan.members();
+        let is_callback = |member: &Member| matches!(member.plan.spec().strategy, StrategySpec::Callback(_));
+        let fits = factories.len() == members.len()
+            && members.iter().zip(&factories).all(|(m, f)| is_callback(m) == f.is_some());
+        if fits {
+            return Ok(factories);
+        }
+        let message = format!(
+            "strategy must be a list of {} items: an object for each callback strategy of the plan, None for the others",
+            members.len()
+        );
+        Err(errors::spec_error(py, message))
+    }
+
     fn table_of(&self, outcomes: &[TrialOutcome]) -> Result<RecordBatch, arrow_schema::ArrowError> {
         let errors: StringArray = outcomes.iter().map(|o| o.error.as_deref()).collect();
         let hashes: StringArray = outcomes.iter().map(|o| Some(o.hash.as_str())).collect();

@@ -4,9 +4,9 @@ use super::arrow::ArrowTable;
 use crate::analysis::METRICS;
 use crate::batch::{AccountResult, RunOutcome, TrialOutcome};
 use crate::data::Panel;
-use crate::model::OrderTag;
+use crate::model::{Fill, OrderTag};
 use crate::plan::Output;
-use crate::units::InstrumentIx;
+use crate::units::{InstrumentIx, StrategyIx};
 use arrow_array::types::Int32Type;
 use arrow_array::{
     ArrayRef, Date32Array, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray,
@@ -23,11 +23,35 @@ pub struct PyRunResult {
     panel: Arc<Panel>,
     outputs: Vec<Output>,
     tags: Vec<String>,
+    /// Names of the strategies that share an account; none where one strategy has it for itself.
+    strategies: Vec<String>,
 }
 
 impl PyRunResult {
-    pub fn new(run: RunOutcome, panel: Arc<Panel>, outputs: Vec<Output>, tags: Vec<String>) -> Self {
-        Self { outcome: run.outcome, accounts: run.accounts, panel, outputs, tags }
+    pub fn new(
+        run: RunOutcome,
+        panel: Arc<Panel>,
+        outputs: Vec<Output>,
+        tags: Vec<String>,
+        strategies: Vec<String>,
+    ) -> Self {
+        Self { outcome: run.outcome, accounts: run.accounts, panel, outputs, tags, strategies }
+    }
+
+    fn strategy(&self, owner: StrategyIx) -> &str {
+        self.strategies.get(owner.ix()).map_or("", String::as_str)
+    }
+
+    /// Adds the strategy of every row where several share an account.
+    fn with_strategy<'a>(
+        &'a self,
+        mut columns: Vec<(&'static str, ArrayRef)>,
+        owners: impl Iterator<Item = StrategyIx> + 'a,
+    ) -> PyResult<ArrowTable> {
+        if !self.strategies.is_empty() {
+            columns.push(("strategy", words(owners.map(|owner| self.strategy(owner)))));
+        }
+        table(columns)
     }
 
     fn symbol(&self, account: &AccountResult, instrument: InstrumentIx) -> &str {
@@ -83,6 +107,42 @@ fn table(columns: Vec<(&str, ArrayRef)>) -> PyResult<ArrowTable> {
     ArrowTable::new(RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, array)| (name.to_owned(), array, name == "price")),
     ))
+}
+
+impl PyRunResult {
+    /// The shares of the strategies of one account.
+    fn shares<'a>(&'a self, account: &'a AccountResult) -> Vec<Share<'a>> {
+        let symbol = self.account_name(account);
+        let share = |strategy: &'a String| Share {
+            symbol,
+            strategy,
+            n_orders: 0,
+            n_fills: 0,
+            n_trades: 0,
+            fees: 0.0,
+            slippage_cost: 0.0,
+            closed_net: 0.0,
+            net_profit: 0.0,
+        };
+        let mut shares: Vec<Share<'a>> = self.strategies.iter().map(share).collect();
+        for order in &account.orders {
+            shares[order.owner.ix()].n_orders += 1;
+        }
+        for fill in &account.record.fills {
+            let share = &mut shares[owner_of(account, fill).ix()];
+            share.n_fills += 1;
+            share.fees += fill.fees;
+            share.slippage_cost += fill.slippage_cost;
+        }
+        for (trip, owner) in account.record.trips.iter().zip(&account.record.trip_owners) {
+            shares[owner.ix()].n_trades += 1;
+            shares[owner.ix()].closed_net += trip.net;
+        }
+        for (share, profit) in shares.iter_mut().zip(&account.record.net_profits) {
+            share.net_profit = *profit;
+        }
+        shares
+    }
 }
 
 #[pymethods]
@@ -165,7 +225,7 @@ impl PyRunResult {
     fn orders(&self) -> PyResult<ArrowTable> {
         let each = || self.each(|a| &a.orders, |a, order| (a, order));
         let prices: Float64Array = each().map(|(_, o)| o.request.kind.price()).collect();
-        table(vec![
+        let columns = vec![
             ("symbol", words(each().map(|(a, o)| self.symbol(a, o.request.instrument)))),
             ("id", ints(each().map(|(_, o)| o.id.0 as i64))),
             ("submitted", times(each().map(|(_, o)| o.submitted.0))),
@@ -176,7 +236,8 @@ impl PyRunResult {
             ("tag", words(each().map(|(_, o)| self.tag(o.request.tag)))),
             ("status", words(each().map(|(_, o)| o.status.name()))),
             ("reason", words(each().map(|(_, o)| o.status.reason()))),
-        ])
+        ];
+        self.with_strategy(columns, each().map(|(_, o)| o.owner))
     }
 
     fn rejects(&self) -> PyResult<ArrowTable> {
@@ -190,7 +251,7 @@ impl PyRunResult {
 
     fn fills(&self) -> PyResult<ArrowTable> {
         let each = || self.each(|a| &a.record.fills, |a, fill| (a, fill));
-        table(vec![
+        let columns = vec![
             ("symbol", words(each().map(|(a, f)| self.symbol(a, f.instrument)))),
             ("order", ints(each().map(|(_, f)| f.order.0 as i64))),
             ("ts", times(each().map(|(_, f)| f.ts.0))),
@@ -201,13 +262,14 @@ impl PyRunResult {
             ("fees", floats(each().map(|(_, f)| f.fees))),
             ("slippage_cost", floats(each().map(|(_, f)| f.slippage_cost))),
             ("tag", words(each().map(|(_, f)| self.tag(f.tag)))),
-        ])
+        ];
+        self.with_strategy(columns, each().map(|(a, f)| owner_of(a, f)))
     }
 
     fn trades(&self) -> PyResult<ArrowTable> {
         let each = || self.each(|a| &a.record.trips, |a, trip| (a, trip));
         let side = |name: &str| if name == "buy" { "long" } else { "short" };
-        table(vec![
+        let columns = vec![
             ("symbol", words(each().map(|(a, t)| self.symbol(a, t.instrument)))),
             ("side", words(each().map(|(_, t)| side(t.side.name())))),
             ("qty", floats(each().map(|(_, t)| t.qty))),
@@ -222,6 +284,47 @@ impl PyRunResult {
             ("net", floats(each().map(|(_, t)| t.net))),
             ("mae", floats(each().map(|(_, t)| t.mae))),
             ("mfe", floats(each().map(|(_, t)| t.mfe))),
-        ])
+        ];
+        self.with_strategy(columns, self.each(|a| &a.record.trip_owners, |_, owner| *owner))
     }
+
+    fn strategies(&self) -> PyResult<Option<ArrowTable>> {
+        if self.strategies.is_empty() {
+            return Ok(None);
+        }
+        let shares: Vec<Share<'_>> = self.accounts.iter().flat_map(|a| self.shares(a)).collect();
+        let sums = |value: fn(&Share<'_>) -> f64| floats(shares.iter().map(value));
+        let counts = |value: fn(&Share<'_>) -> i64| ints(shares.iter().map(value));
+        table(vec![
+            ("symbol", words(shares.iter().map(|share| share.symbol))),
+            ("strategy", words(shares.iter().map(|share| share.strategy))),
+            ("n_orders", counts(|share| share.n_orders)),
+            ("n_fills", counts(|share| share.n_fills)),
+            ("n_trades", counts(|share| share.n_trades)),
+            ("fees", sums(|share| share.fees)),
+            ("slippage_cost", sums(|share| share.slippage_cost)),
+            ("closed_net", sums(|share| share.closed_net)),
+            ("net_profit", sums(|share| share.net_profit)),
+        ])
+        .map(Some)
+    }
+}
+
+/// What one strategy did in an account that it shares.
+#[derive(Debug)]
+struct Share<'a> {
+    symbol: &'a str,
+    strategy: &'a str,
+    n_orders: i64,
+    n_fills: i64,
+    n_trades: i64,
+    fees: f64,
+    slippage_cost: f64,
+    closed_net: f64,
+    net_profit: f64,
+}
+
+fn owner_of(account: &AccountResult, fill: &Fill) -> StrategyIx {
+    let order = (fill.order.0 as usize).checked_sub(1).and_then(|at| account.orders.get(at));
+    order.map(|order| order.owner).unwrap_or_default()
 }

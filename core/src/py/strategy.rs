@@ -601,7 +601,7 @@ impl PyStrategy {
                 }
                 mirror.ts = ctx.clock.ts.0;
                 mirror.date = ctx.clock.date.0;
-                mirror.cash = ctx.portfolio.cash();
+                mirror.cash = ctx.account.cash();
                 mirror.equity = ctx.equity;
                 mirror.next_id = ctx.book.next_id().0;
             }
