@@ -116,12 +116,14 @@ class Plan:
         panel: Panel,
         params: Sequence[float],
         *,
-        strategy: Callable[[], Any] | None = None,
+        strategy: Callable[[], Any] | Sequence[Callable[[], Any] | None] | None = None,
         signals: Any | None = None,
         assets: Sequence[int] | None = None,
         details: bool = True,
     ) -> RunResult:
         """Run one parameter set; `strategy` makes a fresh callback strategy for every account.
+
+        For a plan with several strategies it is a list: one for each of them, None for those that the plan has.
 
         `signals` is an Arrow table with a row a bar of the panel, for a plan with the strategy `signals`: boolean
         `enter, exit, enter_short, exit_short`, float64 `entry_limit, entry_stop, entry_short_limit,
@@ -165,6 +167,11 @@ class RunResult:
         """`symbol, order, ts, row, side, qty, price, fees, slippage_cost, tag`; `row` counts the asset's own bars."""
     def trades(self) -> ArrowTable:
         """Closed round trips, first-in-first-out."""
+    def strategies(self) -> ArrowTable | None:
+        """What each of several strategies did, one row an account and strategy; None for a single one.
+
+        `orders`, `fills` and `trades` then have a column `strategy` too.
+        """
 
 @final
 class Bar:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from akq_dist.data import PanelData
     from akq_dist.request import Request
     from akq_dist.result import BacktestResult
+    from akq_dist.several import Members
     from akq_dist.specs import ProtectionSpec, RulesSpec, SizeSpec, Space, SweepFile, SweepSpec, TrailingSpec
-    from akq_dist.specs.strategy import StrategySpec
+    from akq_dist.specs.strategy import MemberSpec, StrategySpec
     from akq_dist.strategy import Strategy
     from akq_dist.strategy.signals import Signals
 
@@ -48,7 +49,8 @@ def backtest(
     `spec` is a sweep file, its content as a mapping, or nothing; every other argument replaces a part of it:
 
     - `params`: values of the strategy's parameters;
-    - `strategy`: a Strategy class or instance, `Rules(...)`, or the mapping of a sweep file;
+    - `strategy`: a Strategy class or instance, `Rules(...)`, or the mapping of a sweep file; a list of them shares
+      every account (see `akq_dist.several`);
     - `signals`: in place of a strategy, its columns by slot: arrays with a value a bar of the panel (by symbol
       and time, as `data` has them after loading) or Polars expressions over one asset's bars, with settings such
       as `size` beside them; see `akq_dist.strategy.signals`;
@@ -153,11 +155,17 @@ class PreparedRun:
     strategy: type[Strategy] | None
     signals: Any
     seed: int
+    members: Members | None = None
+    """Strategies that share every account."""
 
     def run(self, table: pa.Table, panel: _core.Panel, *, details: bool) -> _core.RunResult:
         """Run over a panel, given as table and as the engine holds it."""
         from akq_dist.runner import StrategyRunner, given_signals
+        from akq_dist.strategy.columns import PanelColumns
 
+        if self.members is not None:
+            factories = self.members.factories(PanelColumns.of(table), self.seed)
+            return self.plan.run_one(panel, [], strategy=factories, details=details)
         if self.strategy is not None:
             runner = StrategyRunner(self.strategy, table, panel, self.plan.spec, [])
             return runner.run(self.values, self.seed, details=details)
@@ -174,12 +182,24 @@ def prepare_run(request: Request, params: Mapping[str, Any], signals: Any = None
     spec = request.spec
     found = request.load_data()
     outputs = default_outputs(spec, len(found.symbols))
+    members = None
     if signals is not None:
         from akq_dist.runner import given_signals
 
         values: dict[str, Any] = dict(params)
         names, row, cls = list(values), [_number(name, value) for name, value in values.items()], None
         text = signal_plan(_plan_text(spec, names, {}, outputs), given_signals(signals, found.table), names)
+    elif (members := request.members()) is not None:
+        if params:
+            raise AkqUsageError("params: several strategies have their parameters beside them, in the list")
+        values = {
+            f"{name}.{key}": value
+            for name, given in zip(members.names, members.values, strict=True)
+            for key, value in given.items()
+        }
+        row, cls = [], None
+        text = _plan_text(spec, [], {}, outputs)
+        _refuse_unused_of_members(text)
     else:
         values = {**spec.params, **request.params, **params}
         cls = request.strategy_class()
@@ -190,8 +210,9 @@ def prepare_run(request: Request, params: Mapping[str, Any], signals: Any = None
         names, row = ([], []) if cls is not None else _rule_values(values, spec)
         text = _plan_text(spec, names, {}, outputs)
     plan = _core.Plan(text)
-    _refuse_unused(plan, values)
-    return PreparedRun(found, values, plan, row, cls, signals, spec.search.seed)
+    if members is None:
+        _refuse_unused(plan, values)
+    return PreparedRun(found, values, plan, row, cls, signals, spec.search.seed, members)
 
 
 def signal_plan(plan: str, signals: Signals, names: list[str]) -> str:
@@ -236,6 +257,16 @@ def _refuse_unused(plan: _core.Plan, values: Mapping[str, Any]) -> None:
     if unused:
         used = [name for name in values if name not in unused]
         raise AkqUsageError(f"the rules use no parameter {unused[0]!r}{did_you_mean(unused[0], used)}")
+
+
+def _refuse_unused_of_members(text: str) -> None:
+    """Look at the rules of each member as if it were alone."""
+    from akq_dist import _core
+
+    plan = json.loads(text)
+    for member in plan["strategy"]["several"]:
+        alone = {**plan, "strategy": member["strategy"], "constants": member["params"]}
+        _refuse_unused(_core.Plan(json.dumps(alone)), member["params"])
 
 
 def _number(name: str, value: Any) -> float:
@@ -291,10 +322,19 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
     return json.dumps(plan, allow_nan=False)
 
 
-def _strategy(strategy: StrategySpec) -> dict[str, Any]:
+def _strategy(strategy: StrategySpec | MemberSpec) -> dict[str, Any]:
+    if isinstance(members := getattr(strategy, "members", None), tuple):
+        return {"several": [_member(member) for member in members]}
     if strategy.rules is not None:
         return {"rules": _rules(strategy.rules)}
     return {"callback": True} if strategy.rust is None else {"rust": strategy.rust}
+
+
+def _member(member: MemberSpec) -> dict[str, Any]:
+    # A Python strategy has its parameters in Python.
+    params = {} if member.python is not None else member.params
+    numbers = {name: _number(f"{member.name}.{name}", value) for name, value in params.items()}
+    return {"name": member.name, "strategy": _strategy(member), "params": numbers}
 
 
 def _rules(rules: RulesSpec) -> dict[str, Any]:

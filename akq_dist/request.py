@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import AkqUsageError
+from akq_dist.several import Members, read_list, read_strategy
 from akq_dist.specs import SweepFile, SweepSpec, load_sweep, parse_sweep
 from akq_dist.specs.data import IN_MEMORY
 from akq_dist.specs.suggest import did_you_mean
 from akq_dist.strategy import PythonSource, Strategy
-from akq_dist.strategy.rules import Rules, plain
+from akq_dist.strategy.rules import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from akq_dist.data import PanelData
+    from akq_dist.several import Given
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Request:
     """A table of bars, or a `DataFeed`."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Values of the strategy instance that was given."""
+    given: Sequence[Given] = ()
+    """What the items of a list of strategies brought."""
 
     @property
     def spec(self) -> SweepSpec:
@@ -40,6 +44,11 @@ class Request:
             return self.strategy
         source = self.source()
         return None if source is None else source.load()
+
+    def members(self) -> Members | None:
+        """Return the strategies that share an account, None for a single one."""
+        members = self.spec.strategy.members
+        return None if members is None else Members.of(members, self.given, self.file.base_dir)
 
     def source(self) -> PythonSource | None:
         """Return the Python strategy as it travels to workers, None for rules."""
@@ -78,18 +87,22 @@ def read_request(
     changes = _settings(settings or {})
     cls: type[Strategy] | None = None
     params: Mapping[str, Any] = {}
-    if strategy is not None:
-        changes["strategy"], cls, params = _strategy(strategy)
+    given: list[Given] = []
+    if isinstance(strategy, list | tuple):
+        changes["strategy"], given = read_list(strategy)
+    elif strategy is not None:
+        changes["strategy"], (cls, params) = read_strategy(strategy, "strategy")
     table = None
     if data is not None:
         changes["data"], table = _data(data)
     if isinstance(spec, SweepFile) and not changes and not overrides:
-        return Request(spec, cls, table, params)
+        return Request(spec, cls, table, params, given)
     content, base_dir = _content(spec, changes, overrides)
     if content is None:
         assert isinstance(spec, str | Path)
-        return Request(load_sweep(spec, overrides), cls, table, params)
-    return Request(parse_sweep({**content, **changes}, overrides, base_dir=base_dir), cls, table, params)
+        return Request(load_sweep(spec, overrides), cls, table, params, given)
+    file = parse_sweep({**content, **changes}, overrides, base_dir=base_dir)
+    return Request(file, cls, table, params, given)
 
 
 def _content(
@@ -128,30 +141,6 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return value.to_dict() if hasattr(value, "to_dict") else plain(value)
-
-
-def _strategy(given: Any) -> tuple[dict[str, Any], type[Strategy] | None, Mapping[str, Any]]:
-    if isinstance(given, Strategy):
-        return _reference(type(given)), type(given), given.params
-    if isinstance(given, type):
-        if not issubclass(given, Strategy):
-            raise AkqUsageError(f"strategy: {given.__name__} does not derive from akq_dist.Strategy")
-        return _reference(given), given, {}
-    if isinstance(given, Rules):
-        return {"rules": dict(given.slots)}, None, {}
-    if isinstance(given, str):
-        return ({"python": given} if ":" in given else {"rust": given}), None, {}
-    if hasattr(given, "to_dict") or isinstance(given, dict):
-        return _plain(given), None, {}
-    raise AkqUsageError(
-        f"strategy: found {type(given).__name__}, "
-        "expected a Strategy class, Rules(...), 'file.py:Class', the name of a strategy of the engine or a mapping"
-    )
-
-
-def _reference(cls: type[Strategy]) -> dict[str, Any]:
-    # The class itself goes beside the specification; the reference only names it.
-    return {"python": f"{cls.__module__}.py:{cls.__name__}"}
 
 
 def _data(given: Any) -> tuple[dict[str, Any], Any]:

@@ -75,6 +75,8 @@ class BacktestResult:
             "rejects": pa.table(run.rejects()),
             "accounts": pa.table(run.metrics()),
         }
+        if (shares := run.strategies()) is not None:
+            tables["strategies"] = pa.table(shares)
         metrics = Metrics(dict(zip(outputs, run.values, strict=True)))
         return cls(metrics=metrics, hash=run.hash, n_bars=run.n_bars, tables=tables, **facts)
 
@@ -125,6 +127,16 @@ class BacktestResult:
     def rejects(self) -> pl.DataFrame:
         """`symbol, reason, n`: refused orders by account and reason."""
         return self.frame("rejects")
+
+    @property
+    def strategies(self) -> pl.DataFrame:
+        """What each of several strategies did, one row an account and strategy.
+
+        `symbol, strategy, n_orders, n_fills, n_trades, fees, slippage_cost, closed_net, net_profit`: net profit
+        counts open positions at the last close and adds up to the gain of the account. Raises AkqUsageError where
+        one strategy had the account for itself.
+        """
+        return self.frame("strategies")
 
     @property
     def accounts(self) -> pl.DataFrame:

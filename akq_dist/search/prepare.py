@@ -184,6 +184,8 @@ def prepare(request: Request) -> Prepared:
     from akq_dist.backtest import build_plan, default_outputs, output_name, output_of
 
     spec = request.spec
+    if spec.strategy.members is not None:
+        raise AkqUsageError("strategy: a sweep searches one strategy; a list of them is for a backtest")
     check_options(spec.search.sampler, spec.search.sampler_options)
     check_fit(spec.search.sampler, spec.space, n_objectives=len(spec.objective))
     source = request.source()

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from akq_dist.specs.base import Expression, InvalidError, InvalidPartsError, Spec, shown
+from akq_dist.specs.base import Expression, InvalidError, InvalidPartsError, Scalar, Spec, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"[^\0\n]+:[A-Za-z_][A-Za-z0-9_]*")
@@ -205,8 +211,8 @@ class RulesSpec(Spec):
 _TRADING_SLOTS = [name for name in RulesSpec.model_fields if name not in ("weights", "rebalance")]
 
 
-class StrategySpec(Spec):
-    """A strategy: exactly one of `rules`, `python` (`file.py:Class`) and `rust`."""
+class _OneStrategy(Spec):
+    """What a strategy may be."""
 
     rules: RulesSpec | None = None
     python: str | None = None
@@ -230,7 +236,76 @@ class StrategySpec(Spec):
             raise InvalidError(f"found {shown(value)}, expected the name of a strategy such as sma_cross")
         return value
 
+
+class MemberSpec(_OneStrategy):
+    """One of several strategies that share an account: exactly one of `rules`, `python` and `rust`."""
+
+    name: str = ""
+    """Stands in the tables of the result; the class, the strategy of the engine or `rules` when absent."""
+    params: dict[str, Scalar] = Field(default_factory=dict)
+    """Values of its parameters."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not value.strip():
+            raise InvalidError("is empty")
+        return value
+
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         _exactly_one(self, ("rules", "python", "rust"))
         return self
+
+
+class StrategySpec(_OneStrategy):
+    """A strategy: exactly one of `rules`, `python` (`file.py:Class`) and `rust`, or a list of them for one account."""
+
+    members: tuple[MemberSpec, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Strategies that share every account, in the order in which they are called; a file writes the list itself."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        made = handler(schema)
+        one = handler.resolve_ref_schema(made)
+        listed = next(form for form in one["properties"].pop("members")["anyOf"] if "items" in form)
+        alone = dict(one)
+        one.clear()
+        one["anyOf"] = [alone, {**listed, "minItems": 1}]
+        return made
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, data: Any) -> Any:
+        if isinstance(data, list | tuple):
+            return {"members": _with_names(data)}
+        return data
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        _exactly_one(self, ("rules", "python", "rust", "members"))
+        names = [member.name for member in self.members or ()]
+        if self.members is not None and not names:
+            raise InvalidPartsError([(("members",), "is an empty list, expected strategies")])
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise InvalidPartsError([(("members", index, "name"), f"{name!r} is already used")])
+        return self
+
+
+def _with_names(items: Sequence[Any]) -> list[Any]:
+    """Names the items that have no name after what they are; a repeated one gets a number."""
+    used = {item.get("name") for item in items if isinstance(item, dict)}
+    named: list[Any] = []
+    for item in items:
+        if isinstance(item, dict) and item.get("name") is None:
+            base = str(item.get("python") or item.get("rust") or "rules").rpartition(":")[2]
+            name, number = base, 2
+            while name in used:
+                name, number = f"{base}_{number}", number + 1
+            used.add(name)
+            item = {**item, "name": name}
+        named.append(item)
+    return named

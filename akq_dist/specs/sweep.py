@@ -356,6 +356,7 @@ class SweepSpec(Spec):
             and self.strategy.rules.weights is not None
         ):
             found.append((("strategy", "rules", "weights"), "needs mode: portfolio"))
+        found.extend(self._misfits_of_members())
         if self.strategy.python is None:
             found.extend(self._text_for_rules())
         for index, text in enumerate(self.where):
@@ -368,6 +369,21 @@ class SweepSpec(Spec):
         if found:
             raise InvalidPartsError(found)
         return self
+
+    def _misfits_of_members(self) -> list[tuple[tuple[str | int, ...], str]]:
+        """Several strategies have their parameters beside them, and weights need one account for all assets."""
+        if self.strategy.members is None:
+            return []
+        found: list[tuple[tuple[str | int, ...], str]] = [
+            ((section,), "has no effect on several strategies: give params with each of them")
+            for section, names in (("space", self.space.names), ("params", self.params))
+            if names
+        ]
+        for index, member in enumerate(self.strategy.members):
+            if self.mode != "portfolio" and member.rules is not None and member.rules.weights is not None:
+                place = ("strategy", "members", index, "rules", "weights")
+                found.append((place, "needs mode: portfolio"))
+        return found
 
     @property
     def experiment(self) -> str:

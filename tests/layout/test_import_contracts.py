@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "specs", "validate"),
     ("data",),
     ("strategy", "indicator"),
-    ("request", "backtest", "engine", "frames", "metrics", "result", "runner", "lookahead"),
+    ("request", "backtest", "engine", "frames", "metrics", "result", "runner", "lookahead", "several"),
     ("record",),
     ("search",),
     ("track",),
