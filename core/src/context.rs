@@ -1,10 +1,10 @@
 //! What a strategy may see and do.
 
 use crate::clock::Clock;
-use crate::data::AssetView;
+use crate::data::{AssetView, BarAt};
 use crate::execution::OrderBook;
 use crate::market::Market;
-use crate::model::{Amendment, Order, OrderRequest, OrderTag, Side, Size};
+use crate::model::{Amendment, Order, OrderRequest, OrderTag, Side, Size, Tick};
 use crate::portfolio::Portfolio;
 use crate::units::{InstrumentIx, OrderId, StrategyIx};
 
@@ -113,6 +113,11 @@ impl Context<'_> {
     pub fn newest_row(&self, instrument: InstrumentIx) -> Option<u32> {
         let newest = self.newest[instrument.ix()];
         (newest != NewestBar::NONE).then_some(newest.row)
+    }
+
+    /// A tick that `on_tick` is called for, with its numbers.
+    pub fn tick(&self, at: BarAt) -> Tick {
+        self.views[at.instrument.ix()].tick(at.row as usize)
     }
 
     /// Row of the bar of an instrument at this very step.

@@ -68,6 +68,8 @@ struct Terms<'a> {
     market: &'a Market,
     risk: &'a RiskSpec,
     keep: Keep,
+    /// Whether the rows are ticks.
+    is_ticks: bool,
 }
 
 /// What a run leaves behind.
@@ -160,7 +162,12 @@ impl Engine {
         let views: Vec<AssetView<'_>> = spec.universe.iter().map(|&asset| spec.panel.asset(asset)).collect();
         let mut run = Loop {
             engine: self,
-            spec: Terms { market: spec.market, risk: spec.risk, keep: spec.keep },
+            spec: Terms {
+                market: spec.market,
+                risk: spec.risk,
+                keep: spec.keep,
+                is_ticks: spec.panel.is_ticks(),
+            },
             views: &views,
             slippage: Slippage::of(spec.market)?,
             clock: Clock::default(),
@@ -282,8 +289,14 @@ impl<S: Strategy> Loop<'_, '_, S> {
         }
         self.decision_equity = self.engine.portfolio.equity();
         self.engine.limits.mark(self.decision_equity);
-        for &bar in bars {
-            self.call(|strategy, ctx| strategy.on_bar(ctx, bar))?;
+        if self.spec.is_ticks {
+            for &tick in bars {
+                self.call(|strategy, ctx| strategy.on_tick(ctx, tick))?;
+            }
+        } else {
+            for &bar in bars {
+                self.call(|strategy, ctx| strategy.on_bar(ctx, bar))?;
+            }
         }
         self.call(|strategy, ctx| strategy.on_bars(ctx, bars))?;
         if close_fills && !self.engine.book.pending.is_empty() && !self.clock.is_last_step {
@@ -698,6 +711,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
         let Some(row) = self.row_now(request.instrument) else {
             return Err(EngineError::Internal("an order fills on a step without a bar"));
         };
+        let raw_price = self.taken_price(&request, raw_price, row);
         let quote = Quote { raw_price, row };
         let share = match self.share(&order, &quote) {
             Ok(share) => share,
@@ -744,6 +758,18 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.protect(&order, &fill, raw_price, when);
         }
         if is_whole { Ok(true) } else { self.keep_rest(id) }
+    }
+
+    /// Where a tick is quoted, an order that takes what is there gets the other side of the quote.
+    #[inline]
+    fn taken_price(&self, request: &OrderRequest, raw_price: f64, row: u32) -> f64 {
+        match request.kind {
+            OrderKind::Limit(_) | OrderKind::StopLimit { .. } => raw_price,
+            OrderKind::Market | OrderKind::MarketOnClose | OrderKind::Stop(_) => {
+                let view = &self.views[request.instrument.ix()];
+                view.quote(request.side, row as usize).unwrap_or(raw_price)
+            }
+        }
     }
 
     /// Units that an order still asks for, and how many of them fill now; no unit is wanted by a protective order that
@@ -833,6 +859,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
     fn protect(&mut self, entry: &Order, fill: &Fill, raw_price: f64, when: When) {
         let step = self.clock.step;
         let (stop_from, target_from) = match when {
+            _ if self.spec.is_ticks => (step + 1, step + 1), // a tick has no inside
             When::Open => (step, step),
             When::Inside => (step, step + 1),
             When::Close => (step + 1, step + 1),

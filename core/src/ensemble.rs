@@ -68,6 +68,10 @@ impl Strategy for Ensemble<'_> {
         self.each(ctx, Call::Bar(bar))
     }
 
+    fn on_tick(&mut self, ctx: &mut Context<'_>, tick: BarAt) -> Result<(), StrategyFailure> {
+        self.each(ctx, Call::Tick(tick))
+    }
+
     fn on_bars(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) -> Result<(), StrategyFailure> {
         self.each(ctx, Call::Bars(bars))
     }

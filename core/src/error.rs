@@ -30,6 +30,8 @@ pub enum DataError {
     BadVolume { symbol: String, value: f64, row: usize },
     #[error("{symbol}: time does not increase at row {row}")]
     TimeOrder { symbol: String, row: usize },
+    #[error("{symbol}: bid {bid} is above ask {ask} at row {row}")]
+    CrossedQuote { symbol: String, bid: f64, ask: f64, row: usize },
     #[error("instrument {instrument} is not one of the {n} of the session")]
     UnknownInstrument { instrument: u32, n: usize },
     #[error("{symbol}: bar {row} of a step does not stand in panel order, each instrument once")]

@@ -71,6 +71,7 @@ pub enum Call<'a> {
     Start,
     Step(&'a [BarAt]),
     Bar(BarAt),
+    Tick(BarAt),
     Bars(&'a [BarAt]),
     Order(&'a ExecutionReport),
     Trade(&'a Fill),
@@ -91,6 +92,7 @@ impl<S: Strategy> AnyStrategy for S {
                 Ok(())
             }
             Call::Bar(bar) => self.on_bar(ctx, bar),
+            Call::Tick(tick) => self.on_tick(ctx, tick),
             Call::Bars(bars) => self.on_bars(ctx, bars),
             Call::Order(report) if S::WANTS_REPORTS => self.on_order(ctx, report),
             Call::Trade(fill) if S::WANTS_REPORTS => self.on_trade(ctx, fill),
@@ -121,6 +123,10 @@ impl Strategy for NamedStrategy {
 
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
         self.0.handle(ctx, Call::Bar(bar))
+    }
+
+    fn on_tick(&mut self, ctx: &mut Context<'_>, tick: BarAt) -> Result<(), StrategyFailure> {
+        self.0.handle(ctx, Call::Tick(tick))
     }
 
     fn on_bars(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) -> Result<(), StrategyFailure> {

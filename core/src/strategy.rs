@@ -35,6 +35,11 @@ pub trait Strategy {
         Ok(())
     }
 
+    /// Once for every instrument with a tick at this step, in panel order; a strategy of bars takes it for one.
+    fn on_tick(&mut self, ctx: &mut Context<'_>, tick: BarAt) -> Result<(), StrategyFailure> {
+        self.on_bar(ctx, tick)
+    }
+
     /// Once a step, with the cross-section.
     fn on_bars(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) -> Result<(), StrategyFailure> {
         let _ = (ctx, bars);

@@ -2,7 +2,8 @@
 
 use super::Series;
 use crate::error::DataError;
-use crate::model::BarValues;
+use crate::model::{BarValues, Side, Tick, check_quote};
+use crate::units::TsNs;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, TimestampNanosecondType};
 use arrow_array::{Array, RecordBatch};
@@ -33,12 +34,14 @@ pub struct Panel {
     volume: Option<ScalarBuffer<f64>>,
     extra_names: Vec<String>,
     extra: Vec<ScalarBuffer<f64>>,
+    is_ticks: bool,
 }
 
-const RESERVED: [&str; 7] = ["ts", "date", "open", "high", "low", "close", "volume"];
+const RESERVED: [&str; 9] = ["ts", "date", "open", "high", "low", "close", "volume", "price", "size"];
 
 impl Panel {
-    /// Borrows the columns of `batch`.
+    /// Borrows the columns of `batch`: bars, or ticks where there is a `price` and no `open`. A tick is a bar whose
+    /// four prices are one and whose volume is its `size`; `bid` and `ask` are further columns of it.
     pub fn new(batch: &RecordBatch, meta: PanelMeta) -> Result<Self, DataError> {
         let PanelMeta { symbols, offsets } = meta;
         if offsets.len() != symbols.len() + 1 || offsets.first() != Some(&0) {
@@ -55,10 +58,13 @@ impl Panel {
         }
         let ts = timestamp_column(batch)?;
         let date = date_column(batch)?;
-        let volume = match batch.column_by_name("volume") {
-            Some(_) => Some(float_column(batch, "volume")?),
+        let is_ticks = batch.column_by_name("price").is_some() && batch.column_by_name("open").is_none();
+        let volume_name = if is_ticks { "size" } else { "volume" };
+        let volume = match batch.column_by_name(volume_name) {
+            Some(_) => Some(float_column(batch, volume_name)?),
             None => None,
         };
+        let price = |name: &str| float_column(batch, if is_ticks { "price" } else { name });
         let mut extra_names = Vec::new();
         let mut extra = Vec::new();
         for field in batch.schema_ref().fields() {
@@ -68,10 +74,10 @@ impl Panel {
             }
         }
         let panel = Self {
-            open: float_column(batch, "open")?,
-            high: float_column(batch, "high")?,
-            low: float_column(batch, "low")?,
-            close: float_column(batch, "close")?,
+            open: price("open")?,
+            high: price("high")?,
+            low: price("low")?,
+            close: price("close")?,
             symbols,
             offsets,
             ts,
@@ -79,6 +85,7 @@ impl Panel {
             volume,
             extra_names,
             extra,
+            is_ticks,
         };
         panel.check()?;
         Ok(panel)
@@ -93,7 +100,14 @@ impl Panel {
                 let [open, high, low, close] =
                     [view.open[row], view.high[row], view.low[row], view.close[row]];
                 BarValues { open, high, low, close, volume }.check(symbol, row)?;
-                if row > 0 && (view.ts[row] <= view.ts[row - 1] || view.date[row] < view.date[row - 1]) {
+                if let (Some(bid), Some(ask)) = (view.bid, view.ask) {
+                    check_quote(symbol, row, bid[row], ask[row])?;
+                }
+                // Ticks of one time stand in the order in which they came.
+                let repeats = row > 0 && view.ts[row] == view.ts[row - 1] && !self.is_ticks;
+                if repeats
+                    || row > 0 && (view.ts[row] < view.ts[row - 1] || view.date[row] < view.date[row - 1])
+                {
                     return Err(DataError::TimeOrder { symbol: symbol.to_owned(), row });
                 }
             }
@@ -121,6 +135,11 @@ impl Panel {
     /// Names of the columns beyond the five of a bar.
     pub fn extra_names(&self) -> &[String] {
         &self.extra_names
+    }
+
+    /// Whether a row is a tick.
+    pub fn is_ticks(&self) -> bool {
+        self.is_ticks
     }
 
     pub fn has_volume(&self) -> bool {
@@ -152,8 +171,13 @@ impl Panel {
     /// The columns of one asset.
     pub fn asset(&self, asset: usize) -> AssetView<'_> {
         let (first, end) = self.rows(asset);
+        let extra = Extra::Panel { panel: self, first };
+        let n_rows = end - first;
+        let quote = |name: &str| if self.is_ticks { extra.column(name, n_rows) } else { None };
         AssetView {
-            extra: Extra::Panel { panel: self, first },
+            bid: quote("bid"),
+            ask: quote("ask"),
+            extra,
             ts: &self.ts[first..end],
             date: &self.date[first..end],
             open: &self.open[first..end],
@@ -177,6 +201,9 @@ pub struct AssetView<'a> {
     pub close: &'a [f64],
     /// NaN where the asset has no volume.
     pub volume: Option<&'a [f64]>,
+    /// Quotes of ticks, NaN where there is none.
+    pub bid: Option<&'a [f64]>,
+    pub ask: Option<&'a [f64]>,
 }
 
 /// Where the columns beyond those of a bar come from.
@@ -186,10 +213,25 @@ enum Extra<'a> {
     Series(&'a Series),
 }
 
+impl<'a> Extra<'a> {
+    fn column(self, name: &str, n_rows: usize) -> Option<&'a [f64]> {
+        match self {
+            Self::Panel { panel, first } => {
+                let ix = panel.extra_names.iter().position(|n| n == name)?;
+                Some(&panel.extra[ix][first..first + n_rows])
+            }
+            Self::Series(series) => series.extra(name),
+        }
+    }
+}
+
 impl<'a> AssetView<'a> {
     /// The columns of a series that grows, as they are now.
     pub(super) fn of_series(series: &'a Series) -> Self {
+        let quote = |name: &str| if series.is_ticks { series.extra(name) } else { None };
         Self {
+            bid: quote("bid"),
+            ask: quote("ask"),
             extra: Extra::Series(series),
             ts: &series.ts,
             date: &series.date,
@@ -209,6 +251,33 @@ impl<'a> AssetView<'a> {
         }
     }
 
+    /// Whether a row is a tick.
+    pub fn is_ticks(&self) -> bool {
+        match self.extra {
+            Extra::Panel { panel, .. } => panel.is_ticks,
+            Extra::Series(series) => series.is_ticks,
+        }
+    }
+
+    /// A row as a tick.
+    pub fn tick(&self, row: usize) -> Tick {
+        let known = |column: Option<&[f64]>| column.map(|c| c[row]).filter(|v| !v.is_nan());
+        Tick {
+            ts: TsNs(self.ts[row]),
+            price: self.close[row],
+            size: self.volume.map_or(f64::NAN, |size| size[row]),
+            bid: known(self.bid),
+            ask: known(self.ask),
+        }
+    }
+
+    /// What a taker of a side meets on a row: the ask of a buy, the bid of a sell; none where nothing is quoted.
+    #[inline]
+    pub fn quote(&self, side: Side, row: usize) -> Option<f64> {
+        let column = if side == Side::Buy { self.ask } else { self.bid };
+        column.map(|c| c[row]).filter(|v| !v.is_nan())
+    }
+
     pub fn len(&self) -> usize {
         self.ts.len()
     }
@@ -225,13 +294,9 @@ impl<'a> AssetView<'a> {
             "low" => Some(self.low),
             "close" => Some(self.close),
             "volume" => self.volume,
-            other => match self.extra {
-                Extra::Panel { panel, first } => {
-                    let ix = panel.extra_names.iter().position(|n| n == other)?;
-                    Some(&panel.extra[ix][first..first + self.ts.len()])
-                }
-                Extra::Series(series) => series.extra(other),
-            },
+            "price" if self.is_ticks() => Some(self.close),
+            "size" if self.is_ticks() => self.volume,
+            other => self.extra.column(other, self.ts.len()),
         }
     }
 }

@@ -16,16 +16,17 @@ pub struct Series {
     pub(super) close: Vec<f64>,
     pub(super) volume: Vec<f64>,
     pub(super) has_volume: bool,
+    pub(super) is_ticks: bool,
     pub(super) ends_date: Vec<bool>,
     extra_names: Arc<[String]>,
     extra: Vec<Vec<f64>>,
 }
 
 impl Series {
-    /// An empty series with these columns beyond the five of a bar.
-    pub fn new(extra_names: &Arc<[String]>, has_volume: bool) -> Self {
+    /// An empty series with these columns beyond the five of a bar; `bid` and `ask` are the quotes of ticks.
+    pub fn new(extra_names: &Arc<[String]>, has_volume: bool, is_ticks: bool) -> Self {
         let extra = vec![Vec::new(); extra_names.len()];
-        Self { extra_names: Arc::clone(extra_names), extra, has_volume, ..Self::default() }
+        Self { extra_names: Arc::clone(extra_names), extra, has_volume, is_ticks, ..Self::default() }
     }
 
     /// Adds a checked bar behind the last one and returns its row.

@@ -68,16 +68,20 @@ impl Timeline {
             let view = panel.asset(asset);
             let first = view.date.partition_point(|&d| d < lowest);
             let end = view.date.partition_point(|&d| d <= highest);
+            let mut nth = 0u32; // among the ticks of one time: the nth of each instrument make a step
             for row in first..end {
-                keyed.push((view.ts[row], local as u32, row as u32, view.date[row]));
+                nth = if row > first && view.ts[row] == view.ts[row - 1] { nth + 1 } else { 0 };
+                keyed.push((view.ts[row], nth, local as u32, row as u32, view.date[row]));
             }
         }
         keyed.sort_unstable();
-        for (ts, local, row, date) in keyed {
-            if self.ts.last() != Some(&ts) {
+        let mut last = None;
+        for (ts, nth, local, row, date) in keyed {
+            if last != Some((ts, nth)) {
                 self.starts.push(self.bars.len() as u32);
                 self.ts.push(ts);
                 self.date.push(date);
+                last = Some((ts, nth));
             }
             self.bars.push(BarAt { instrument: InstrumentIx(local), row });
         }

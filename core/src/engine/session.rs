@@ -31,6 +31,8 @@ pub struct SessionSpec {
     pub extra: Vec<String>,
     /// Whether the bars have a volume.
     pub has_volume: bool,
+    /// Whether the steps are of ticks: bars of one price, with `bid` and `ask` among the further columns.
+    pub is_ticks: bool,
     pub market: Market,
     pub risk: RiskSpec,
     pub keep: Keep,
@@ -44,6 +46,7 @@ impl SessionSpec {
             symbols: symbols.iter().map(|&symbol| symbol.to_owned()).collect(),
             extra: Vec::new(),
             has_volume: true,
+            is_ticks: false,
             market,
             risk: RiskSpec::default(),
             keep: Keep::Everything,
@@ -112,7 +115,8 @@ impl<S: Strategy> Session<S> {
         spec.risk.check(spec.market.execution.tick)?;
         let symbols: Arc<[String]> = spec.symbols.clone().into();
         let extra: Arc<[String]> = spec.extra.clone().into();
-        let series = symbols.iter().map(|_| Series::new(&extra, spec.has_volume)).collect();
+        let fresh = |_| Series::new(&extra, spec.has_volume, spec.is_ticks);
+        let series = symbols.iter().map(fresh).collect();
         let (inlet, outlet) = inlet(Arc::clone(&symbols), extra.len(), spec.bounds);
         let mut engine = Engine { venue, ..Engine::default() };
         let names = symbols.iter().map(String::as_str);
@@ -243,7 +247,9 @@ impl<S: Strategy> Session<S> {
             last = (self.timeline.ts(n_steps - 1), self.timeline.date(n_steps - 1));
             begins_date = step.date != last.1;
         }
-        if n_steps > 0 && (step.ts <= last.0 || step.date < last.1) {
+        // Ticks of one time stand in the order in which they came.
+        let repeats = step.ts == last.0 && !self.spec.is_ticks;
+        if n_steps > 0 && (step.ts < last.0 || repeats || step.date < last.1) {
             return Err(DataError::StepTime { ts: step.ts.0, last: last.0.0 }.into());
         }
         Ok(Clock {
@@ -261,7 +267,12 @@ impl<S: Strategy> Session<S> {
         let views: Vec<AssetView<'_>> = self.series.iter().map(Series::view).collect();
         let mut run = Loop {
             engine: &mut self.engine,
-            spec: Terms { market: &self.spec.market, risk: &self.spec.risk, keep: self.spec.keep },
+            spec: Terms {
+                market: &self.spec.market,
+                risk: &self.spec.risk,
+                keep: self.spec.keep,
+                is_ticks: self.spec.is_ticks,
+            },
             views: &views,
             slippage: self.slippage,
             clock: self.clock,

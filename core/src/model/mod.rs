@@ -8,6 +8,7 @@ mod instrument;
 mod order;
 mod progress;
 mod step;
+mod tick;
 mod trip;
 
 pub use amendment::Amendment;
@@ -21,4 +22,5 @@ pub use order::{
 };
 pub use progress::Progress;
 pub use step::{Step, StepBar};
+pub use tick::{Tick, check_quote};
 pub use trip::RoundTrip;

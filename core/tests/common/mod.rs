@@ -139,6 +139,7 @@ pub fn session_spec(panel: &Panel, market: &Market) -> SessionSpec {
     let symbols: Vec<&str> = panel.symbols().iter().map(String::as_str).collect();
     SessionSpec {
         has_volume: panel.has_volume(),
+        is_ticks: panel.is_ticks(),
         extra: panel.extra_names().to_vec(),
         ..SessionSpec::new(&symbols, market.clone())
     }
@@ -191,6 +192,11 @@ impl<S: Strategy> Strategy for Heard<S> {
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
         self.note(ctx, &format!("bar {bar:?}"));
         self.strategy.on_bar(ctx, bar)
+    }
+
+    fn on_tick(&mut self, ctx: &mut Context<'_>, tick: BarAt) -> Result<(), StrategyFailure> {
+        self.note(ctx, &format!("tick {:?}", ctx.tick(tick)));
+        self.strategy.on_tick(ctx, tick)
     }
 
     fn on_bars(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) -> Result<(), StrategyFailure> {
