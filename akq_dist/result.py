@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 FRAMES: Final = (
     "equity", "exposure", "turnover", "drawdowns", "positions", "orders", "fills", "trades", "rejects",
-    "accounts",
+    "accounts", "strategies",
 )  # fmt: skip
-"""Every table of a result."""
+"""Every table of a result; `strategies` only where several share an account."""
 _DERIVED: Final = {
     "exposure": "equity",
     "turnover": "equity",
@@ -152,6 +152,8 @@ class BacktestResult:
 
         if table not in FRAMES:
             raise AkqUsageError(f"unknown table {table!r}{did_you_mean(table, FRAMES)}")
+        if table == "strategies" and table not in self.tables:
+            raise AkqUsageError("one strategy had the account for itself: there is no table strategies")
         made = pl.from_arrow(self.tables[_DERIVED.get(table, table)])
         assert isinstance(made, pl.DataFrame)
         if table not in self.names:
@@ -167,7 +169,10 @@ class BacktestResult:
     def names(self) -> tuple[str, ...]:
         """Names of the tables that this result has."""
         has_details = "traded" in self.tables["equity"].column_names
-        return tuple(name for name in FRAMES if has_details or name not in ("exposure", "turnover"))
+        missing = () if has_details else ("exposure", "turnover")
+        if "strategies" not in self.tables:
+            missing = (*missing, "strategies")
+        return tuple(name for name in FRAMES if name not in missing)
 
     def to_pandas(self, table: str) -> pd.DataFrame:
         """Return a table by name as a pandas frame."""

@@ -69,7 +69,7 @@ def type_bars(raw: RawBars, spec: DataSpec) -> Bars:
             kept[standard] = column
             columns.append(extra)
     notes = (f"columns that hold no numbers are left out: {', '.join(ignored[:10])}",) if ignored else ()
-    mapped = ColumnMap(names.time, names.symbol, names.bars, kept)
+    mapped = ColumnMap(names.time, names.symbol, names.bars, kept, names.is_ticks)
     return Bars(pl.DataFrame(columns), raw, mapped, times.daily, times.why_null, notes)
 
 

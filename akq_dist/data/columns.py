@@ -32,6 +32,8 @@ class ColumnMap:
     """Standard name to name in the source: the four prices and, where there is one, `volume`."""
     extras: dict[str, str]
     """Name of an extra series to name in the source."""
+    is_ticks: bool = False
+    """A row is a trade: the four prices are one column, the volume is its size; bid and ask are extra series."""
 
     def names(self) -> list[str]:
         """Return the names in the source."""
@@ -60,9 +62,12 @@ def map_columns(names: Sequence[str], spec: DataSpec, label: str) -> ColumnMap:
     given = _given(names, spec, label)
     taken = set(given.values())
     free = [name for name in names if name not in taken]
+    is_ticks = _is_ticks(given, free, spec, label)
+    source_of = {"volume": "size", **dict.fromkeys(PRICES, "price")} if is_ticks else {}
     bars: dict[str, str] = {}
     for standard in (*PRICES, "volume"):
-        column = given.get(standard) or _find((standard,), free, label)
+        wanted = source_of.get(standard, standard)
+        column = given.get(wanted) or _find((wanted,), free, label)
         if column is not None:
             bars[standard] = column
     missing = [price for price in PRICES if price not in bars]
@@ -73,6 +78,11 @@ def map_columns(names: Sequence[str], spec: DataSpec, label: str) -> ColumnMap:
             f"{label}: no time column: expected one of {', '.join(TIMES)}, found {_listed(names)}. "
             "Name it with data.columns: {ts: ...}"
         )
+    if missing and is_ticks:
+        raise AkqDataError(
+            f"{label}: required column price is missing, found {_listed(names)}. "
+            "Name it with data.columns: {price: ...}"
+        )
     if missing:
         guess = nearest(missing[0], [name for name in free if name not in bars.values()])
         hint = f"; the nearest name is {guess!r}" if guess else ""
@@ -82,7 +92,20 @@ def map_columns(names: Sequence[str], spec: DataSpec, label: str) -> ColumnMap:
         )
     used = {*bars.values(), time, symbol}
     named = {word: column for word, column in given.items() if column not in used}
-    return ColumnMap(time, symbol, bars, _extras([name for name in free if name not in used], named))
+    extras = _extras([name for name in free if name not in used], named)
+    return ColumnMap(time, symbol, bars, extras, is_ticks)
+
+
+def _is_ticks(given: dict[str, str], free: Sequence[str], spec: DataSpec, label: str) -> bool:
+    """Tell trades from bars: by `data.kind`, else by a price with a size or a quote where there is none of a bar."""
+    if spec.kind is not None:
+        return spec.kind == "ticks"
+
+    def has(word: str) -> bool:
+        return word in given or _find((word,), free, label) is not None
+
+    is_trade = has("price") and (has("size") or (has("bid") and has("ask")))
+    return is_trade and not any(has(price) for price in PRICES)
 
 
 def _given(names: Sequence[str], spec: DataSpec, label: str) -> dict[str, str]:

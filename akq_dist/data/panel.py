@@ -1,10 +1,11 @@
 """The panel: bars of many assets in one Arrow table, and the digest that names its content.
 
-Layout, shared with the engine: `ts` (timestamp[ns, UTC]), `date` (date32, the trading date), `open high low
-close` (float64, never null), `volume` (float64; absent when no asset has one, NaN for an asset without), then
-the extra series (float64, NaN where missing). Rows are sorted by asset and time, one chunk a column. The
-schema metadata has `akq.symbols` (JSON list in panel order), `akq.offsets` (JSON list of n + 1 row offsets)
-and `akq.digest`.
+Layout, shared with the engine, of bars: `ts` (timestamp[ns, UTC]), `date` (date32, the trading date), `open high
+low close` (float64, never null), `volume` (float64; absent when no asset has one, NaN for an asset without), then
+the extra series (float64, NaN where missing). Of ticks: `price` in place of the four and `size` in place of the
+volume; `bid` and `ask` are extra series, and times may repeat within an asset. Rows are sorted by asset and time,
+one chunk a column. The schema metadata has `akq.symbols` (JSON list in panel order), `akq.offsets` (JSON list of
+n + 1 row offsets) and `akq.digest`.
 """
 
 from __future__ import annotations
@@ -61,11 +62,15 @@ def build_panel(raw: RawBars, spec: DataSpec) -> PanelData:
     bars = _chosen(type_bars(raw, spec), spec)
     frame, report = clean(bars, spec.on_bad)
     if spec.align == "common":
+        if bars.names.is_ticks:
+            raise AkqUsageError("data.align: common is for bars; trades of several symbols share no times")
         n_before, frame = frame.height, _common(frame, raw.label)
         note = f"data.align is common: {frame.height} of {n_before} bars are at times that all symbols share"
         report = replace(report, n_rows=frame.height, notes=(*report.notes, note))
     symbols = _panel_order(frame, spec)
     table, offsets = _arrange(frame, symbols, _present(frame, bars))
+    if bars.names.is_ticks:
+        table = _ticks(table)
     digest = panel_digest(table, symbols, offsets, report)
     metadata = {"akq.symbols": json.dumps(symbols), "akq.offsets": json.dumps(offsets), "akq.digest": digest}
     return PanelData(table.replace_schema_metadata(metadata), digest, symbols, report, raw.description)
@@ -176,6 +181,14 @@ def _arrange(frame: pl.DataFrame, symbols: list[str], series: list[str]) -> tupl
     offsets = np.searchsorted(ranks, np.arange(len(symbols) + 1)).tolist()
     filled = ranked.select("ts", "date", *(pl.col(name).fill_null(float("nan")) for name in series)).rechunk()
     return _plain_table(filled), offsets
+
+
+def _ticks(table: pa.Table) -> pa.Table:
+    """Keep one column of the four that are the price."""
+    kept = table.drop_columns(["open", "high", "low"])
+    return kept.rename_columns(
+        [{"close": "price", "volume": "size"}.get(name, name) for name in kept.column_names]
+    )
 
 
 def _plain_table(frame: pl.DataFrame) -> pa.Table:

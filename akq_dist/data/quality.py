@@ -143,24 +143,69 @@ def _checks(bars: Bars) -> list[_Check]:
         _Check("missing_symbol", "symbol", pl.col("symbol").is_null(), "symbol is missing"),
         _Check("bad_time", "ts", pl.col("ts").is_null(), f"the time {{raw}} {bars.time_problem}"),
     ]
-    for name in PRICES:
-        price = pl.col(name)
+    is_ticks = bars.names.is_ticks
+    for column in ("close",) if is_ticks else PRICES:
+        price, name = pl.col(column), "price" if is_ticks else column
         checks += [
-            _Check(f"missing_{name}", name, price.is_null(), f"{name} is {{raw}}, expected a number"),
-            _Check(f"nan_{name}", name, price.is_nan(), f"{name} is NaN"),
+            _Check(f"missing_{name}", column, price.is_null(), f"{name} is {{raw}}, expected a number"),
+            _Check(f"nan_{name}", column, price.is_nan(), f"{name} is NaN"),
             _Check(
-                f"infinite_{name}", name, price.is_infinite(), f"{name} is {{value}}, expected a finite price"
+                f"infinite_{name}",
+                column,
+                price.is_infinite(),
+                f"{name} is {{value}}, expected a finite price",
             ),
             _Check(
-                f"not_positive_{name}", name, price <= 0.0, f"{name} is {{value}}, expected a positive price"
+                f"not_positive_{name}",
+                column,
+                price <= 0.0,
+                f"{name} is {{value}}, expected a positive price",
             ),
             _Check(
                 f"absurd_{name}",
-                name,
+                column,
                 (price > LARGEST_PRICE) | (price < SMALLEST_PRICE),
                 f"{name} is {{value}}, {_ABSURD}",
             ),
         ]
+    checks += _quote_checks(bars) if is_ticks else _range_checks()
+    if bars.has_volume:
+        volume, name = pl.col("volume"), "size" if is_ticks else "volume"
+        checks += [
+            _Check(f"missing_{name}", "volume", volume.is_null(), f"{name} is {{raw}}, expected a number"),
+            _Check(f"negative_{name}", "volume", volume < 0.0, f"{name} is {{value}}, expected zero or more"),
+            _Check(
+                f"infinite_{name}",
+                "volume",
+                volume.is_infinite(),
+                f"{name} is {{value}}, expected a finite number",
+            ),
+        ]
+    return checks
+
+
+def _quote_checks(bars: Bars) -> list[_Check]:
+    """Quotes are above zero and not crossed; one that is missing is no quote."""
+    given = [name for name in ("bid", "ask") if name in bars.names.extras]
+    checks = [
+        _Check(
+            f"not_positive_{name}",
+            name,
+            pl.col(name) <= 0.0,
+            f"{name} is {{value}}, expected a positive price",
+        )
+        for name in given
+    ]
+    if len(given) == 2:
+        words = "bid {value} is above the ask"
+        crossed = (pl.col("bid") > pl.col("ask")) & pl.col("bid").is_not_nan() & pl.col("ask").is_not_nan()
+        checks.append(_Check("crossed_quote", "bid", crossed, words))
+    return checks
+
+
+def _range_checks() -> list[_Check]:
+    """The prices of a bar lie inside it."""
+    checks = []
     high, low = pl.col("high"), pl.col("low")
     checks.append(_Check("high_below_low", "high", high < low, "high {high} is below low {low}"))
     for name in ("open", "close"):
@@ -177,18 +222,6 @@ def _checks(bars: Bars) -> list[_Check]:
                 name,
                 inside < low * (1 - TOLERANCE),
                 f"{name} {{{name}}} is below low {{low}}",
-            ),
-        ]
-    if bars.has_volume:
-        volume = pl.col("volume")
-        checks += [
-            _Check("missing_volume", "volume", volume.is_null(), "volume is {raw}, expected a number"),
-            _Check("negative_volume", "volume", volume < 0.0, "volume is {value}, expected zero or more"),
-            _Check(
-                "infinite_volume",
-                "volume",
-                volume.is_infinite(),
-                "volume is {value}, expected a finite number",
             ),
         ]
     return checks
@@ -258,23 +291,27 @@ def _bad_order(frame: pl.DataFrame, bars: Bars) -> tuple[list[Finding], pl.DataF
     """Return findings about times within a symbol, and the rows sorted without repeats and conflicts."""
     before = pl.col("ts").shift(1)
     new_symbol = (pl.col("symbol") != pl.col("symbol").shift(1)).fill_null(value=True)
-    after = (pl.col("ts") > before).fill_null(value=True)
+    # Trades of one time stand in the order of the source.
+    follows = pl.col("ts") >= before if bars.names.is_ticks else pl.col("ts") > before
+    after = follows.fill_null(value=True)
     if frame.select((new_symbol | after).all()).item() and _is_grouped(frame, new_symbol):
         return [], frame
     by_symbol = frame.sort("symbol", maintain_order=True)
-    late = ~(pl.col("ts") > before).fill_null(value=True) & ~new_symbol
+    late = ~after & ~new_symbol
     unordered = by_symbol.filter(late)
     if unordered.height == 0:
         return [], by_symbol
     findings = []
     doubled = frame.filter(pl.struct("symbol", "ts").is_duplicated())
-    if doubled.height:
+    if doubled.height and not bars.names.is_ticks:
         findings.append(_duplicate(doubled, bars))
     backward = by_symbol.filter(((pl.col("ts") < before) & ~new_symbol).fill_null(value=False))
     if backward.height:
         first = backward.sort("row").row(0, named=True)
         words = f"unsorted: the time goes back to {time_text(first['ts'], first['date'], bars.daily)}"
         findings.append(_describe("unsorted", words, {**first, "ts": None}, backward, bars, "bad row"))
+    if bars.names.is_ticks:
+        return findings, by_symbol.sort("symbol", "ts", maintain_order=True)
     values = [name for name in frame.columns if name != "row"]
     single = by_symbol.sort("symbol", "ts", maintain_order=True).unique(
         values, keep="first", maintain_order=True

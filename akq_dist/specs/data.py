@@ -59,6 +59,8 @@ class DataSpec(Spec):
 
     source: str = ""
     """Registered source: parquet, csv or embedded. Taken from the end of `path` when absent."""
+    kind: Literal["bars", "ticks"] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What a row is; when absent, a trade where there are a price and a size, or a quote, and no price of a bar."""
     path: str | None = None
     """A file, relative to the sweep file."""
     name: str | None = None
