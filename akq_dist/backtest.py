@@ -57,7 +57,8 @@ def backtest(
     - `data`: a path, the mapping of a sweep file, or a Polars, pandas or Arrow table of bars (`{"table":
     frame,
       "align": "common"}` where settings go with it);
-    - `market`, `mode`, `metrics`: as in a sweep file.
+    - `market`, `mode`, `metrics`: as in a sweep file;
+    - `details`: False keeps what metrics need and leaves fills, orders, cash and exposure out.
 
     Raises AkqUsageError for a request that makes no sense and AkqDataError for bad data; what a Python
     strategy raises passes through.

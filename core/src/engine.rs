@@ -25,7 +25,7 @@ use crate::model::{
     Birth, CloseReason, Fill, Order, OrderKind, OrderRequest, OrderStatus, OrderTag, Reject, RoundTrip, Side,
     Size, TimeInForce,
 };
-use crate::portfolio::Portfolio;
+use crate::portfolio::{Portfolio, is_residue};
 use crate::risk::{Limits, RiskManager, RiskSpec, RiskView};
 use crate::sleeves::Sleeves;
 use crate::strategy::{Strategy, StrategyFailure};
@@ -407,6 +407,10 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if self.waits_for_parent(&order) {
             return Ok(());
         }
+        if matches!(order.request.tif, TimeInForce::Gtd(last) if last < self.clock.date) {
+            self.report(id, OrderStatus::Expired(CloseReason::TimeInForce));
+            return Ok(());
+        }
         self.start_trailing(id)?;
         let order = *self.order(id)?;
         match self.check_risk(&order) {
@@ -519,8 +523,10 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if report.fill.is_some() {
             let order = self.order(report.order)?;
             let is_done = report.status == OrderStatus::Filled || order.birth.is_none();
-            if let (Some(group), true) = (order.request.oco, is_done) {
-                self.cancel_group(owner, group, report.order);
+            match (order.request.oco, &report.fill) {
+                (Some(group), _) if is_done => self.cancel_group(owner, group, report.order),
+                (Some(group), Some(fill)) => self.shrink_group(group, fill),
+                _ => {}
             }
             if let Some(instrument) = position_closed {
                 self.cancel_protection(owner, instrument);
@@ -542,6 +548,18 @@ impl<S: Strategy> Loop<'_, '_, S> {
         let members: Vec<OrderId> = book.working().filter(in_group).collect();
         for id in members {
             self.take_back(id, CloseReason::Oco);
+        }
+    }
+
+    /// The legs of an entry protect the same units: what one of them has traded is no longer for the others.
+    fn shrink_group(&mut self, group: u64, fill: &Fill) {
+        for at in 0..self.engine.book.resting.len() {
+            let id = self.engine.book.resting[at].order;
+            let leg =
+                self.engine.book.get_mut(id).filter(|o| id != fill.order && o.request.oco == Some(group));
+            if let Some(leg) = leg {
+                leg.qty = (leg.qty - fill.qty).max(leg.progress.filled);
+            }
         }
     }
 
@@ -795,7 +813,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
             }
             _ => left,
         };
-        if request.side == Side::Sell && !market.shorts_allowed() && wanted > held {
+        let goes_short = wanted > held && !is_residue(wanted - held, held);
+        if request.side == Side::Sell && !market.shorts_allowed() && goes_short {
             return Err(Reject::ShortNotAllowed);
         }
         let volume = self.volume_at(request.instrument, quote.row);
@@ -854,9 +873,20 @@ impl<S: Strategy> Loop<'_, '_, S> {
         charge(&fees, &order.progress, self.clock.date, order.request.side, qty, notional)
     }
 
-    /// Places the protective orders of an entry (SEMANTICS section 4): both legs live on the bar of an entry at the
-    /// open, only the stop on the bar of an entry inside it, none on the bar of an entry at the close.
+    /// Units of a fill, not booked yet, that open a position rather than reduce one.
+    fn opened_by(&self, owner: StrategyIx, fill: &Fill) -> f64 {
+        let held = self.engine.sleeves.held(&self.engine.portfolio, owner, fill.instrument);
+        let against = -fill.side.sign() * held;
+        (fill.qty - against.max(0.0)).max(0.0)
+    }
+
+    /// Places the protective orders of what a fill opens (SEMANTICS section 4): both legs live on the bar of an entry at
+    /// the open, only the stop on the bar of an entry inside it, none on the bar of an entry at the close.
     fn protect(&mut self, entry: &Order, fill: &Fill, raw_price: f64, when: When) {
+        let opened = self.opened_by(entry.owner, fill);
+        if is_residue(opened, fill.qty) {
+            return;
+        }
         let step = self.clock.step;
         let (stop_from, target_from) = match when {
             _ if self.spec.is_ticks => (step + 1, step + 1), // a tick has no inside
@@ -874,7 +904,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 oco: Some(group),
                 tag,
                 trailing,
-                ..OrderRequest::market(fill.instrument, exit, Size::Qty(fill.qty))
+                ..OrderRequest::market(fill.instrument, exit, Size::Qty(opened))
             };
             let birth = Birth { step, raw_price, price: fill.price, live_from };
             let id = self.engine.book.enter(entry.owner, request, self.clock.ts, Some(birth));

@@ -41,6 +41,12 @@ impl Position {
     }
 }
 
+/// Whether a quantity is what rounding leaves of fractional quantities that add up to nothing: 0.1 and 0.2 less 0.3.
+#[inline]
+pub fn is_residue(qty: f64, of: f64) -> bool {
+    qty.abs() <= 1e-12 * of.abs()
+}
+
 /// The account of one run.
 #[derive(Debug, Default)]
 pub struct Portfolio {
@@ -133,7 +139,7 @@ impl Portfolio {
             opens = self.close_lots(fill, fee_per_unit, high, low, trips);
         }
         let position = &mut self.positions[ix];
-        if signed == -before {
+        if is_residue(before + signed, signed) {
             position.qty = 0.0;
             position.lots.clear();
         } else {
@@ -173,8 +179,11 @@ impl Portfolio {
             self.scratch.push((*lot, paired));
             left -= paired;
             lot.qty -= paired;
-            // Residues of fractional quantities are not lots.
-            if lot.qty <= 1e-12 * paired {
+            // Residues of fractional quantities are no lots, and nothing that is left to pair.
+            if is_residue(left, fill.qty) {
+                left = 0.0;
+            }
+            if is_residue(lot.qty, paired) {
                 position.lots.pop_front();
             }
         }

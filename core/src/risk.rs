@@ -9,8 +9,8 @@ pub use spec::RiskSpec;
 
 use crate::execution::OrderBook;
 use crate::market::{BuyingPower, FeeModel, Market, MarketRules};
-use crate::model::{Order, Reject, Side, Size};
-use crate::portfolio::Portfolio;
+use crate::model::{Order, OrderStatus, Reject, Side, Size};
+use crate::portfolio::{Portfolio, is_residue};
 
 /// What the checks look at.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,8 @@ impl RiskManager {
         }
         if view.spec.sellable && request.side == Side::Sell && !view.market.shorts_allowed() {
             let held = view.portfolio.sellable(request.instrument);
-            if qty > held - reserved(view, order, Side::Sell) {
+            let short = qty - (held - reserved(view, order, Side::Sell));
+            if short > 0.0 && !is_residue(short, held) {
                 return Err(Reject::ShortNotAllowed);
             }
         }
@@ -111,8 +112,10 @@ fn open_balance(view: &RiskView<'_>, order: &Order) -> f64 {
     working(view, order).filter(|o| o.birth.is_none()).map(balance).sum()
 }
 
+/// The other orders that work; one that waits for its parent has no size and no price yet.
 fn working<'a>(view: &'a RiskView<'_>, order: &'a Order) -> impl Iterator<Item = &'a Order> {
-    view.book.working().filter(|&id| id != order.id).filter_map(|id| view.book.get(id))
+    let others = view.book.working().filter(|&id| id != order.id).filter_map(|id| view.book.get(id));
+    others.filter(|other| other.status != OrderStatus::Submitted)
 }
 
 /// Cost of a buy with its fees, or proceeds of a sell after them.

@@ -7,6 +7,9 @@ use super::numeric::{LANES, Lanes, each, mean, total};
 /// computed from this difference, which carries about this much of it.
 const STRAIGHT: f64 = 1e-12;
 
+/// Deviation, as a share of the level, that the mean of equal numbers may have from them.
+const LEVEL: f64 = 1e-14;
+
 /// Least squares of `ln(W_i / W_0)` on `i`, `i = 1..n`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Trend {
@@ -53,7 +56,7 @@ impl Trend {
         let (sxy, syy) = (total(xy), total(yy));
         let sxx = n * (n * n - 1.0) / 12.0;
         let r_squared = sxy * sxy / (sxx * syy);
-        if !r_squared.is_finite() {
+        if !r_squared.is_finite() || syy <= n * (LEVEL * centre).powi(2) {
             return Self::UNDEFINED;
         }
         let r_squared = r_squared.min(1.0);
@@ -83,6 +86,15 @@ mod tests {
         let trend = Trend::of_points(&[1.0, 0.0, 0.0, -2.0]);
         assert!((trend.r_squared - 20.25 / 23.75).abs() < 1e-15);
         assert!(trend.slope_t < 0.0);
+    }
+
+    #[test]
+    fn points_of_one_level_have_no_trend() {
+        // The mean of three times this number is not this number.
+        let level = 1.125_f64.ln();
+        for n in 2..40 {
+            assert!(Trend::of_points(&vec![level; n]).r_squared.is_nan(), "{n} points");
+        }
     }
 
     #[test]
