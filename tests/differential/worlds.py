@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from akq_dist.strategy import Order, Strategy, Trade
 from akq_dist.strategy.factory import make_factory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 DAY_NS = 86_400_000_000_000
 
@@ -112,6 +113,15 @@ class World:
     def steps(self) -> list[int]:
         """Steps at which any asset has a bar."""
         return sorted(set().union(*self.assets))
+
+    @cached_property
+    def positions(self) -> dict[tuple[int, int], int]:
+        """Position of the first ask of a step and asset among all asks of the script."""
+        first, n = {}, 0
+        for at in sorted(self.script):
+            first[at] = n
+            n += sum(isinstance(said, Ask) for said in self.script[at])
+        return first
 
     def date(self, step: int) -> int:
         return step // self.steps_a_day
@@ -325,7 +335,7 @@ def market_of(settings: Settings) -> dict[str, Any]:
     }
 
 
-def order_options(ask: Ask, equity: float, ids: Sequence[int]) -> dict[str, Any]:
+def order_options(ask: Ask, ids: Mapping[int, int]) -> dict[str, Any]:
     """How a strategy says an ask."""
     options: dict[str, Any] = {
         name: value
@@ -361,11 +371,11 @@ class Script(Strategy):
     """Says what the script of a world says, and writes down all it hears."""
 
     world: World
-    ids: list[int]
+    ids: dict[int, int]
     heard: list[tuple[Any, ...]]
 
     def on_start(self) -> None:
-        self.ids = []
+        self.ids = {}
         self.heard = []
         self.log.append(self.heard)
 
@@ -376,12 +386,17 @@ class Script(Strategy):
         step = bar.ts // (DAY_NS // world.steps_a_day)
         seen = (bar.open, bar.high, bar.low, bar.close, repr(bar.volume))
         self.heard.append(("bar", step, bar.asset, seen, self.cash, self.equity, self.position()))
+        position = world.positions.get((step, bar.asset), 0)
         for said in world.script.get((step, bar.asset), ()):
+            # Where bars were taken away some orders of the script were never asked for.
             if isinstance(said, Take):
-                self.cancel(self.ids[said.ask])
-            else:
+                if said.ask in self.ids:
+                    self.cancel(self.ids[said.ask])
+                continue
+            if said.parent is None or said.parent in self.ids:
                 submit = self.buy if said.side > 0 else self.sell
-                self.ids.append(submit(**order_options(said, self.equity, self.ids)))
+                self.ids[position] = submit(**order_options(said, self.ids))
+            position += 1
 
     def on_order(self, order: Order) -> None:
         # A price that is not known yet is NaN, which equals nothing.

@@ -31,6 +31,8 @@ class Busy(Strategy):
     """Asks for a bit of everything; what comes of it depends on every setting."""
 
     def on_bar(self, bar: _core.Bar) -> None:
+        if bar.asset != 0:
+            return
         if bar.index == 0:
             self.buy(pct_equity=0.33, stop_loss={"pct": 0.04}, take_profit={"pct": 0.04})
             self.buy(7.5, limit=99.125)
@@ -46,7 +48,7 @@ class Busy(Strategy):
 
 
 def outcome(plan: Mapping[str, Any]) -> str:
-    table = table_of([dict(enumerate(BARS))])
+    table = table_of([dict(enumerate(BARS))] * 2)
     spec = {"strategy": {"callback": True}, "outputs": [["final_equity", None]], "mode": "portfolio", **plan}
     factory = make_factory(Busy, {}, table, 0)
     result = _core.Plan(json.dumps(spec)).run_one(_core.Panel.from_arrow(table), [], strategy=factory)
@@ -90,7 +92,7 @@ RISK: dict[str, dict[str, Any]] = {
     "cash": {"cash": False},
     "lot": {"lot": True},
     "tick": {"tick": True},
-    "tradable": {"tradable": ["B"]},
+    "tradable": {"tradable": ["S1"]},
     "restricted": {"restricted": ["S0"]},
     "max_order_qty": {"max_order_qty": 50.0},
     "max_order_value": {"max_order_value": 2_000.0},
