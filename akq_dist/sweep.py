@@ -358,6 +358,50 @@ def replay(
     return replay_trial(request, path, name, number, artifacts=None if artifacts is None else Path(artifacts))
 
 
+def replay_run(run_id: str, *, tracking_uri: str = "sqlite:///akq/mlflow.db") -> ReplayReport:
+    """Run a trial again from its MLflow run alone, or the winner from the sweep's run, and compare.
+
+    Needed beside MLflow are the data, which are read from where they were. Raises AkqStudyError when the run is
+    no trial of a sweep or the data have changed, TrackerError when MLflow cannot be reached.
+    """
+    import tempfile
+
+    from akq_dist.search.replay import replay_point
+    from akq_dist.specs import parse_sweep
+    from akq_dist.track.recorded import read_trial
+
+    trial = read_trial(tracking_uri, run_id)
+    settings = dict(trial.settings)
+    folder = Path(trial.replay["folder"])
+    with tempfile.TemporaryDirectory(prefix="akq-") as temporary:
+        if trial.modules:
+            # The strategy as it was, and not as a file of today says.
+            settings["strategy"] = {"python": trial.replay["python"]}
+            settings["params"] = trial.replay["fixed"]
+            settings["data"] = _absolute(settings["data"], folder)
+            folder = Path(temporary)
+            for name, text in trial.modules.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text(text, encoding="utf-8")
+        request = read_request(parse_sweep(settings, base_dir=folder))
+        return replay_point(
+            request,
+            trial.study,
+            trial.number,
+            trial.params,
+            data_digest=trial.data_digest,
+            state=trial.state,
+            recorded_hash=trial.hash,
+            recorded_build=trial.build,
+            recorded=trial.metric,
+        )
+
+
+def _absolute(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    path = data.get("path")
+    return dict(data) if path is None else {**data, "path": str(folder / Path(path).expanduser())}
+
+
 def sync(
     study: str | Path,
     *,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from akq_dist.errors import AkqUsageError
+
 app = typer.Typer(
     name="akq",
     help="Parameter sweeps and multi-asset backtests.",
@@ -231,14 +233,25 @@ def lookahead(
 
 @app.command("replay")
 def replay(
-    study: Study,
-    trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Number of the trial.")],
+    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="Name of a study.")] = None,
+    trial: Annotated[int | None, typer.Argument(metavar="TRIAL", help="Number of the trial.")] = None,
     ledger: LedgerPath = DEFAULT_LEDGER,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="ID", help="MLflow run of a trial, or of a sweep: its winner."),
+    ] = None,
+    mlflow: Annotated[
+        str, typer.Option("--mlflow", metavar="URI", help="Tracking URI of the run.")
+    ] = "sqlite:///akq/mlflow.db",
     json_: Json = False,
 ) -> int:
-    """Run a recorded trial again and compare it bit for bit."""
-    from akq_dist.cli.sweep_commands import replay_trial
+    """Run a recorded trial again and compare it bit for bit: from its ledger, or from MLflow alone."""
+    from akq_dist.cli.sweep_commands import replay_run, replay_trial
 
+    if run is not None and study is None:
+        return replay_run(run, mlflow, as_json=json_)
+    if run is not None or study is None or trial is None:
+        raise AkqUsageError("name a study and the number of a trial, or a run with --run")
     return replay_trial(study, trial, ledger, as_json=json_)
 
 

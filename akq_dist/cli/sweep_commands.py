@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from akq_dist.search.replay import ReplayReport
     from akq_dist.sweep import Sweep
 
 N_SHOWN = 10
@@ -147,7 +148,17 @@ def replay_trial(study: str, trial: int, ledger: Path, *, as_json: bool) -> int:
     """Run a recorded trial again; the exit code is 1 when anything differs."""
     from akq_dist.sweep import replay
 
-    report = replay(study, trial, ledger=ledger)
+    return _report_replay(replay(study, trial, ledger=ledger), as_json=as_json)
+
+
+def replay_run(run_id: str, tracking_uri: str, *, as_json: bool) -> int:
+    """Run a trial again from its MLflow run alone; the exit code is 1 when anything differs."""
+    from akq_dist.sweep import replay_run
+
+    return _report_replay(replay_run(run_id, tracking_uri=tracking_uri), as_json=as_json)
+
+
+def _report_replay(report: ReplayReport, *, as_json: bool) -> int:
     if as_json:
         print_json(report.to_dict())
     else:

@@ -7,7 +7,7 @@ as one matrix each way.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 TrialState = Literal["complete", "fail", "pruned"]
 LossCause = Literal["died", "timeout", "memory", "frozen", "node"]
 """Why a worker is gone: by itself, ended for a limit, without a sign of life, or with its whole machine."""
+
+REPLAY_FILE: Final = "replay.json"
+STRATEGY_FOLDER: Final = "strategy"
+"""Names under which a tracker keeps what running a trial again takes beside the sweep file."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,8 @@ class SweepInfo:
     environment: Mapping[str, str]
     git_commit: str | None
     tags: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Texts by file name that are kept with the sweep: what running a trial again takes beside the sweep file."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +241,10 @@ class Tracker(Protocol):
         summary: Mapping[str, float],
     ) -> None:
         """Close the parent with the table of all trials."""
+        ...
+
+    def promote(self, trial: TrialRecord) -> None:
+        """Mark a recorded trial as the winner of the sweep."""
         ...
 
     def close(self) -> None: ...

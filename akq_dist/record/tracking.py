@@ -117,6 +117,10 @@ class Tracking:
         """Attach the tables of chosen trials."""
         self._background.call(lambda tracker: tracker.detail(details), timeout_s)
 
+    def promote(self, trial: TrialRecord, timeout_s: float) -> None:
+        """Mark a trial as the winner."""
+        self._background.call(lambda tracker: tracker.promote(trial), timeout_s)
+
     def finish(
         self,
         status: Literal["finished", "failed", "interrupted"],

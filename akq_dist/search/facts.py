@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from akq_dist.record.protocols import SweepInfo
+from akq_dist.record.protocols import REPLAY_FILE, STRATEGY_FOLDER, SweepInfo
 from akq_dist.specs import to_yaml
 from akq_dist.specs.units import redact_url
 
@@ -78,4 +79,20 @@ def sweep_info(prepared: Prepared, study: StudyRecord) -> SweepInfo:
         objectives=study.objectives,
         environment=environment(),
         git_commit=git_commit(prepared.request.file.base_dir),
+        files=_replay_files(prepared),
     )
+
+
+def _replay_files(prepared: Prepared) -> dict[str, str]:
+    """Return what running a trial again takes beside the sweep file, as texts by file name."""
+    source = prepared.source
+    facts = {
+        "folder": str(prepared.request.file.base_dir),
+        "python": None if source is None else f"{source.entry}:{source.class_name}",
+        "fixed": prepared.fixed,
+    }
+    modules = () if source is None else source.modules
+    return {
+        REPLAY_FILE: json.dumps(facts, indent=2, sort_keys=True, default=str),
+        **{f"{STRATEGY_FOLDER}/{module.path}": module.text for module in modules},
+    }

@@ -17,7 +17,7 @@ from akq_dist.record.worker import Worker
 from akq_dist.search.prepare import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from akq_dist.record.ledger import StudyRecord
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from akq_dist.request import Request
     from akq_dist.search.judge import Judge
     from akq_dist.search.prepare import Prepared
+    from akq_dist.specs import ParamDef
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,9 @@ def replay_trial(
         session = book.session(int(block.sessions[0]))
         prepared = prepare(request)
         refuse_changes(record, prepared, f"trial {number} cannot be replayed")
-        # One thread and one trial: a result that depended on either would show here.
-        worker = Worker(prepared.job(1), prepared.data.table)
+        worker = _worker(prepared)
         batch = Batch(0, block.numbers, np.ascontiguousarray(block.points))
-        table = worker.run(batch).table
-        error = table.column("error")[0].as_py()
-        metrics = np.array(
-            [[table.column(output)[0].as_py() for output in prepared.outputs]], dtype=np.float64
-        )
-        new_hash = "" if error is not None else table.column("hash")[0].as_py() or ""
+        metrics, error, new_hash = _run(worker, batch, prepared.outputs)
         differences = _compare(block, prepared.judge, metrics, error, new_hash, prepared.outputs)
         files: list[str] = []
         if artifacts is not None and error is None:
@@ -113,6 +108,79 @@ def refuse_changes(record: StudyRecord, prepared: Prepared, what: str) -> None:
     ]
     if changes:
         raise AkqStudyError(f"{what}, the sweep has changed:\n  " + "\n  ".join(changes))
+
+
+def replay_point(
+    request: Request,
+    study: str,
+    number: int,
+    params: Mapping[str, str],
+    *,
+    data_digest: str,
+    state: str,
+    recorded_hash: str,
+    recorded_build: str,
+    recorded: Callable[[str], float | None],
+) -> ReplayReport:
+    """Run a point again of which a record elsewhere tells `params` as text and, by output, its metrics.
+
+    Raises AkqStudyError when the data are no longer those of the record or a parameter is not in it.
+    """
+    prepared = prepare(request)
+    if prepared.data.digest != data_digest:
+        raise AkqStudyError(
+            f"trial {number} cannot be replayed, the data have changed: their digest was {data_digest} and is "
+            f"{prepared.data.digest}."
+        )
+    values = {param.name: _value(param, params) for param in prepared.space.params if param.name in params}
+    point = prepared.space.encode(values)
+    batch = Batch(0, np.array([number], dtype=np.int64), point[np.newaxis, :])
+    metrics, error, new_hash = _run(_worker(prepared), batch, prepared.outputs)
+    new_state = prepared.judge.judge(metrics, [error]).states[0]
+    lines = [f"state: {state} -> {new_state}"] if new_state != state else []
+    if new_hash != recorded_hash:
+        lines.append(f"hash: {recorded_hash} -> {new_hash}")
+    for output, found in zip(prepared.outputs, metrics[0].tolist(), strict=True):
+        held = recorded(output)
+        if _bits(np.nan if held is None else held) != _bits(found):
+            lines.append(f"{output}: {held!r} -> {found!r}")
+    return ReplayReport(
+        study=study,
+        number=number,
+        params=prepared.space.decode(point),
+        same=not lines,
+        recorded_hash=recorded_hash,
+        hash=new_hash,
+        recorded_build=recorded_build,
+        build=prepared.build,
+        differences=tuple(lines),
+    )
+
+
+def _value(param: ParamDef, params: Mapping[str, str]) -> Any:
+    """Return the value of a parameter from its text."""
+    text = params[param.name]
+    if param.kind == "choice":
+        for value in param.values:
+            if text == (str(value).lower() if isinstance(value, bool) else str(value)):
+                return value
+        raise AkqStudyError(f"{param.name}: the record has {text!r}, which the space does not.")
+    return int(text) if param.kind == "int" else float(text)
+
+
+def _worker(prepared: Prepared) -> Worker:
+    # One thread and one trial: a result that depended on either would show here.
+    return Worker(prepared.job(1), prepared.data.table)
+
+
+def _run(
+    worker: Worker, batch: Batch, outputs: tuple[str, ...]
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], str | None, str]:
+    """Return metrics, error and hash of a batch of one."""
+    table = worker.run(batch).table
+    error = table.column("error")[0].as_py()
+    metrics = np.array([[table.column(output)[0].as_py() for output in outputs]], dtype=np.float64)
+    return metrics, error, "" if error is not None else table.column("hash")[0].as_py() or ""
 
 
 def _compare(

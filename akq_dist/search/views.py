@@ -190,6 +190,8 @@ class Views:
             summary[f"best.{store.study.objectives[0][0]}"] = float(block.values[0, 0])
             summary["best.number"] = float(best[0])
         try:
+            if best and status == "finished" and len(store.study.objectives) == 1:
+                self._tracking.promote(store.record(store.take(best), 0), timeout_s)
             self._tracking.finish(status, store.results(), summary, timeout_s)
         except TrackerError as error:
             self._warn(f"tracking is incomplete: {error}. The results are in the ledger.")

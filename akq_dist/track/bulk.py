@@ -62,6 +62,15 @@ _COLUMNS = {
     "params": _TEXT_COLUMNS,
     "metrics": _METRIC_COLUMNS,
     "latest_metrics": _METRIC_COLUMNS,
+    "inputs": {
+        "input_uuid": "text",
+        "source_type": "text",
+        "source_id": "text",
+        "destination_type": "text",
+        "destination_id": "text",
+        "step": "bigint",
+    },
+    "input_tags": {"input_uuid": "text", "name": "text", "value": "text"},
 }
 """Runs come first: all others refer to them."""
 
@@ -91,6 +100,12 @@ class BulkWriter:
         self._experiment_id = int(experiment_id)
         self._artifact_uri = append_to_uri_path(artifact_location, _PLACEHOLDER, "artifacts")
         self._inserts = _Inserts(engine.dialect.name)
+        self._dataset: Any = None
+        self._dataset_id = ""
+
+    def use_dataset(self, dataset: Any) -> None:
+        """Make a dataset the input of every run from here on: a DatasetInput that the parent has already."""
+        self._dataset, self._dataset_id = dataset, ""
 
     def write(self, parent_id: str, trials: Sequence[tuple[int, RunValues]]) -> Written:
         """Insert the runs of some trials by number; one that is there is left alone.
@@ -129,6 +144,7 @@ class BulkWriter:
         ids = [run_id(parent_id, number) for number, _ in trials]
         with self._engine.begin() as connection:
             self._check(connection)
+            self._find_dataset(connection)
             states = self._states(connection, ids)
             new = {
                 ident: values for ident, (_, values) in zip(ids, trials, strict=True) if ident not in states
@@ -159,6 +175,18 @@ class BulkWriter:
                 f"the MLflow experiment {self._experiment_id} has been deleted; restore it with "
                 f"`mlflow experiments restore -x {self._experiment_id}` or rename track.experiment"
             )
+
+    def _find_dataset(self, connection: Any) -> None:
+        from sqlalchemy import text
+
+        if self._dataset is None or self._dataset_id:
+            return
+        found = self._dataset.dataset
+        query = text(
+            "SELECT dataset_uuid FROM datasets WHERE experiment_id = :id AND name = :name AND digest = :digest"
+        )
+        values = {"id": self._experiment_id, "name": found.name, "digest": found.digest}
+        self._dataset_id = connection.execute(query, values).scalar() or ""
 
     def _states(self, connection: Any, ids: list[str]) -> dict[str, tuple[str, str]]:
         from sqlalchemy import bindparam, text
@@ -199,6 +227,10 @@ class BulkWriter:
             rows["metrics"] += [
                 (key, value, values.end_ms, 0, False, ident) for key, value in values.metrics.items()
             ]
+            if self._dataset_id:
+                # An input has an id of its own; that of the run grows with time as well.
+                rows["inputs"].append((ident, "DATASET", self._dataset_id, "RUN", ident, 0))
+                rows["input_tags"] += [(ident, tag.key, tag.value) for tag in self._dataset.tags]
         rows["latest_metrics"] = rows["metrics"]
         return rows
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from akq_dist.errors import TrackerError
 from akq_dist.record.protocols import SweepInfo, TrackerLinks
-from akq_dist.track import bulk, mlflow_env, store
+from akq_dist.track import bulk, mlflow_env, registry, store
 from akq_dist.track.policy import is_http
 from akq_dist.track.run_values import (
     TRIALS_PER_BLOCK,
@@ -93,6 +93,8 @@ class MlflowTracker:
         self._n_unrefined = 0
         """New runs since every row was counted."""
         self._pool: ThreadPoolExecutor | None = None
+        self._dataset: Any = None
+        """The data of the sweep, an input of every run."""
         self._bulk: bulk.BulkWriter | None = None
         """None where the client writes the child runs."""
 
@@ -180,6 +182,19 @@ class MlflowTracker:
             self._refresh_statistics()
             self._n_unrefined = 0
 
+    def promote(self, trial: TrialRecord) -> None:
+        """Enter a recorded trial into the model registry, as the version that the alias `candidate` names.
+
+        The version is a folder of texts that running the trial again takes; doing it twice changes nothing.
+        """
+        info = self._opened()
+        with self._requests():
+            run_id = self._run_ids([trial.number]).get(trial.number)
+            self._client.set_tag(self._parent_id, "akq.winner", run_id or "")
+            registry.promote(
+                self._client, store.safe_name(self._experiment), self._parent_id, run_id, trial, info
+            )
+
     def close(self) -> None:
         """Let go of the store; the parent keeps its state. Safe to call twice."""
         if self._pool is not None:
@@ -234,9 +249,12 @@ class MlflowTracker:
         known = {} if found is None else found.data.params
         params = {key: value for key, value in texts.params.items() if key not in known}
         self._log(self._parent_id, params, {}, texts.tags, 0, 0)
+        self._dataset = _dataset_input(info)
         if found is None or not found.inputs.dataset_inputs:
-            self._client.log_inputs(self._parent_id, [_dataset_input(info)])
-        files = {"sweep.yaml": info.spec_yaml, **texts.files}
+            self._client.log_inputs(self._parent_id, [self._dataset])
+        if self._bulk is not None:
+            self._bulk.use_dataset(self._dataset)
+        files = {"sweep.yaml": info.spec_yaml, **texts.files, **info.files}
         files["environment.json"] = json.dumps(dict(info.environment), indent=2, sort_keys=True)
         self._keep_texts(self._parent_id, files)
         if found is not None and found.info.status != "RUNNING":
@@ -349,6 +367,8 @@ class MlflowTracker:
             reason = str(mlflow_env.explain(error, self._uri))
             log.warning("%s: some values were refused by the tracking store: %s", values.name, reason)
             self._client.set_tag(run_id, "akq.refused", reason[:1_000])
+        if existing is None or not existing.inputs.dataset_inputs:
+            self._client.log_inputs(run_id, [self._dataset])
         self._keep_texts(run_id, values.files)
         self._client.set_terminated(run_id, values.status, end_time=values.end_ms)
 

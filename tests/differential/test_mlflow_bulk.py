@@ -437,6 +437,15 @@ class Store:
                     for row in connection.execute(sa.text(f"SELECT * FROM {table}")).mappings():
                         if row["run_uuid"] in found:
                             found[row["run_uuid"]].setdefault(table, []).append(dict(row))
+                # Ids of inputs are random where the client makes them.
+                inputs = (
+                    "SELECT i.source_type, d.name AS dataset, d.digest, i.destination_type, i.destination_id, i.step, "
+                    "t.name, t.value FROM inputs i JOIN input_tags t ON t.input_uuid = i.input_uuid "
+                    "JOIN datasets d ON d.dataset_uuid = i.source_id"
+                )
+                for row in connection.execute(sa.text(inputs)).mappings():
+                    if row["destination_id"] in found:
+                        found[row["destination_id"]].setdefault("inputs", []).append(dict(row))
         finally:
             engine.dispose()
         for tables in found.values():
@@ -541,7 +550,8 @@ def by_name(rows: Rows) -> dict[str, str]:
         masked: dict[str, list[Any]] = {}
         for table, table_rows in tables.items():
             for row in table_rows:
-                row = {key: value for key, value in row.items() if key not in {"run_uuid", "experiment_id"}}
+                own = {"run_uuid", "experiment_id", "destination_id"}
+                row = {key: value for key, value in row.items() if key not in own}
                 if row.get("key") == "mlflow.parentRunId":
                     row["value"] = ""
                 if table == "runs":

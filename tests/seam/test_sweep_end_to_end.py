@@ -396,6 +396,9 @@ class FakeTracker:
         for trial in trials:
             assert self.trials.setdefault(trial.number, trial) == trial
 
+    def promote(self, trial: Any) -> None:
+        self._check()
+
     def progress(self, step: int, metrics: Mapping[str, float]) -> None:
         self._check()
 

@@ -63,6 +63,9 @@ class FakeTracker:
     def detail(self, details: Sequence[TrialDetail]) -> None:
         self._enter()
 
+    def promote(self, trial: TrialRecord) -> None:
+        self._enter()
+
     def finish(
         self,
         status: Literal["finished", "failed", "interrupted"],
