@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from akq_dist.result import BacktestResult
     from akq_dist.search.tpe_sampler import BatchTPESampler
     from akq_dist.specs import SweepSpec, load_sweep
-    from akq_dist.strategy import Bars, Order, Param, Position, Strategy, Trade
+    from akq_dist.strategy import Bars, CoarseBar, Order, Param, Position, Strategy, Timer, Trade, When
     from akq_dist.strategy.rules import Rules
     from akq_dist.strategy.signals import SignalStrategy
     from akq_dist.sweep import sweep
@@ -51,6 +51,7 @@ __all__ = [
     "Bar",
     "Bars",
     "BatchTPESampler",
+    "CoarseBar",
     "DataFeed",
     "Engine",
     "ExecutorError",
@@ -63,8 +64,10 @@ __all__ = [
     "Strategy",
     "StrategyContext",
     "SweepSpec",
+    "Timer",
     "TrackerError",
     "Trade",
+    "When",
     "__version__",
     "backtest",
     "indicator",
@@ -87,7 +90,10 @@ _HOMES: Final = {
     "StrategyContext": "akq_dist._core",
     "Rules": "akq_dist.strategy.rules",
     "SignalStrategy": "akq_dist.strategy.signals",
-    **dict.fromkeys(("Bars", "Order", "Param", "Position", "Strategy", "Trade"), "akq_dist.strategy"),
+    **dict.fromkeys(
+        ("Bars", "CoarseBar", "Order", "Param", "Position", "Strategy", "Timer", "Trade", "When"),
+        "akq_dist.strategy",
+    ),
     **{name: "akq_dist.errors" for name in __all__ if name.endswith("Error")},
 }
 

@@ -25,10 +25,12 @@ __all__ = [
     "StrategyContext",
     "__version__",
     "aggregate",
+    "aggregate_bars",
     "function_reference",
     "indicator",
     "metric_names",
     "metric_reference",
+    "session_dates",
     "strategy_reference",
     "summarize_returns",
 ]
@@ -272,10 +274,45 @@ class StrategyContext:
     ) -> None:
         """Change a working order from the next bar on; a refusal comes back through `on_order` and changes nothing."""
     def cancel(self, order: int) -> None: ...
+    def n_coarse(self, frequency: int, asset: int) -> int:
+        """Number of complete coarse bars of an asset; `frequency` is a place in those of the strategy."""
+    @property
+    def now(self) -> int | None:
+        """When the bars of this step are over, as far as is known; None before the first step."""
+    @property
+    def time_zone(self) -> str | None:
+        """Of the market, where it is known."""
+    @property
+    def is_session_open(self) -> bool | None:
+        """Whether `now` lies in a session; None where the market has none."""
+    @property
+    def timers(self) -> list[str]:
+        """Names of the timers that are set."""
+    def schedule(self, name: str, when: str, priority: int = 0) -> None:
+        """Set a timer; `when` is JSON such as `{"every_day_at": "14:55"}`. ValueError for one that cannot be."""
+    def cancel_timer(self, name: str) -> None:
+        """Take a timer back; ValueError for a name that is not set."""
     def target(
         self, asset: int, value: float, kind: Literal["qty", "value", "pct"], tag: str = "rebalance"
     ) -> None:
         """Move the position to a target, resolved at this close when the callback returns, reductions first."""
+
+def aggregate_bars(
+    panel: Panel,
+    frequency: str,
+    *,
+    time_zone: str | None = None,
+    sessions: Sequence[Sequence[str]] | None = None,
+) -> ArrowTable:
+    """`asset, ts, date, open, high, low, close, volume`, the extra columns and `complete`, one row a coarse bar."""
+
+def session_dates(
+    ts: Any, time_zone: str, sessions: Sequence[Sequence[str]], stamp: Literal["open", "close"]
+) -> ArrowTable:
+    """`date, inside`, one row a bar: its trading date under the sessions of an exchange, and whether it is in one.
+
+    `ts` is an int64 buffer of the times of all bars of the exchange.
+    """
 
 def metric_names() -> list[str]: ...
 def metric_reference() -> ArrowTable:

@@ -320,6 +320,11 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
         plan["market"]["execution"] = execution
     if spec.risk != RiskSpec():
         plan["risk"] = spec.risk.to_dict()
+    # The clock of the data is that of the market, whatever a profile says.
+    if spec.data.tz is not None:
+        plan["market"]["time_zone"] = spec.data.tz
+    if spec.data.sessions is not None:
+        plan["market"]["sessions"] = [list(pair) for pair in spec.data.sessions]
     return json.dumps(plan, allow_nan=False)
 
 

@@ -4,6 +4,7 @@
 is both for users.
 """
 
+from akq_dist.data.aggregate import aggregate
 from akq_dist.data.feed import DataFeed
 from akq_dist.data.ipc import map_panel, write_panel
 from akq_dist.data.panel import PanelData, build_panel, load_panel, panel_from_frame
@@ -17,6 +18,7 @@ __all__ = [
     "PanelData",
     "QualityReport",
     "RawBars",
+    "aggregate",
     "build_panel",
     "load_panel",
     "map_panel",

@@ -5,7 +5,7 @@ low close` (float64, never null), `volume` (float64; absent when no asset has on
 the extra series (float64, NaN where missing). Of ticks: `price` in place of the four and `size` in place of the
 volume; `bid` and `ask` are extra series, and times may repeat within an asset. Rows are sorted by asset and time,
 one chunk a column. The schema metadata has `akq.symbols` (JSON list in panel order), `akq.offsets` (JSON list of
-n + 1 row offsets) and `akq.digest`.
+n + 1 row offsets), `akq.digest`, and `akq.bar_times` where `data.stamp` or `data.bar` say how times are to be read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from akq_dist.data.bars import type_bars
 from akq_dist.data.quality import QualityReport, clean
+from akq_dist.data.sessions import bar_times, date_bars
 from akq_dist.data.source import RawBars, open_source
 from akq_dist.errors import AkqDataError, AkqUsageError
 from akq_dist.specs.data import DataSpec
@@ -59,7 +60,7 @@ def load_panel(spec: DataSpec, base_dir: Path) -> PanelData:
 
 def build_panel(raw: RawBars, spec: DataSpec) -> PanelData:
     """Check and arrange bars that a source has read."""
-    bars = _chosen(type_bars(raw, spec), spec)
+    bars = _chosen(date_bars(type_bars(raw, spec), spec), spec)
     frame, report = clean(bars, spec.on_bad)
     if spec.align == "common":
         if bars.names.is_ticks:
@@ -71,8 +72,11 @@ def build_panel(raw: RawBars, spec: DataSpec) -> PanelData:
     table, offsets = _arrange(frame, symbols, _present(frame, bars))
     if bars.names.is_ticks:
         table = _ticks(table)
-    digest = panel_digest(table, symbols, offsets, report)
+    times = bar_times(spec)
+    digest = panel_digest(table, symbols, offsets, report, times)
     metadata = {"akq.symbols": json.dumps(symbols), "akq.offsets": json.dumps(offsets), "akq.digest": digest}
+    if times is not None:
+        metadata["akq.bar_times"] = times
     return PanelData(table.replace_schema_metadata(metadata), digest, symbols, report, raw.description)
 
 
@@ -88,7 +92,11 @@ def panel_from_frame(
 
 
 def panel_digest(
-    table: pa.Table, symbols: Sequence[str], offsets: Sequence[int], report: QualityReport
+    table: pa.Table,
+    symbols: Sequence[str],
+    offsets: Sequence[int],
+    report: QualityReport,
+    bar_times: str | None = None,
 ) -> str:
     """Return the digest of a panel: of values only, not of chunks, row order of the file or NaN bits."""
     dropped = [[finding.reason, finding.n_rows, list(finding.symbols)] for finding in report.findings]
@@ -100,6 +108,7 @@ def panel_digest(
         report.n_rows_dropped,
         list(report.symbols_dropped),
         dropped,
+        *([] if bar_times is None else [bar_times]),
     ]
     hasher = hashlib.sha256(json.dumps(head, separators=(",", ":")).encode())
     for name in table.column_names:

@@ -253,7 +253,7 @@ def _finding(check: _Check, rows: pl.DataFrame, bars: Bars) -> Finding:
     raw = _raw(bars, column, first["row"])
     words = check.words if raw is not None else f"{column or check.column} is missing"
     words = words.format(**{name: first[name] for name in PRICES}, value=first[check.column], raw=raw)
-    return _describe(check.reason, words, first, rows, bars)
+    return describe(check.reason, words, first, rows, bars)
 
 
 def _raw(bars: Bars, column: str | None, row: int) -> str | None:
@@ -269,7 +269,7 @@ def _raw(bars: Bars, column: str | None, row: int) -> str | None:
     return repr(shown) if source.dtype == pl.String else shown
 
 
-def _describe(
+def describe(
     reason: str,
     words: str,
     first: Mapping[str, Any],
@@ -277,6 +277,7 @@ def _describe(
     bars: Bars,
     counted: str = "bad value",
 ) -> Finding:
+    """Put a finding into words: the first row, its place in the source, and the count."""
     symbols = tuple(sorted(symbol for symbol in rows["symbol"].unique().to_list() if symbol is not None))
     who = f"{first['symbol']}: " if first["symbol"] is not None else ""
     when = f" at {time_text(first['ts'], first['date'], bars.daily)}" if first["ts"] is not None else ""
@@ -309,7 +310,7 @@ def _bad_order(frame: pl.DataFrame, bars: Bars) -> tuple[list[Finding], pl.DataF
     if backward.height:
         first = backward.sort("row").row(0, named=True)
         words = f"unsorted: the time goes back to {time_text(first['ts'], first['date'], bars.daily)}"
-        findings.append(_describe("unsorted", words, {**first, "ts": None}, backward, bars, "bad row"))
+        findings.append(describe("unsorted", words, {**first, "ts": None}, backward, bars, "bad row"))
     if bars.names.is_ticks:
         return findings, by_symbol.sort("symbol", "ts", maintain_order=True)
     values = [name for name in frame.columns if name != "row"]
@@ -329,7 +330,7 @@ def _duplicate(doubled: pl.DataFrame, bars: Bars) -> Finding:
     first = rows.filter(
         (pl.col("ts") == pl.col("ts").first()) & (pl.col("symbol") == pl.col("symbol").first())
     ).sort("row")
-    return _describe("duplicate", kind, first.row(1, named=True), doubled, bars, "bad row")
+    return describe("duplicate", kind, first.row(1, named=True), doubled, bars, "bad row")
 
 
 def _is_grouped(frame: pl.DataFrame, new_symbol: pl.Expr) -> bool:

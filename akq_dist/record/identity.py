@@ -53,6 +53,8 @@ def study_identity(
         "start": data.get("start"),
         "end": data.get("end"),
         "align": data.get("align"),
+        # Coarse bars and timers go by them; a study without them stays what it was.
+        **({} if data.get("sessions") is None else {"sessions": data["sessions"], "tz": data.get("tz")}),
     }
     identity["search"] = {**search, "points": source}
     if spec.get("validate") is not None:

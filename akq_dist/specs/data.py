@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt  # noqa: TC003 - pydantic reads the annotations
+import re
 import zoneinfo
 from collections import Counter
 from typing import Annotated, Any, Final, Literal, Self
@@ -11,6 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from akq_dist.specs.base import InvalidError, InvalidPartsError, Spec, shown
 from akq_dist.specs.names import check_symbol
+from akq_dist.specs.units import duration
 
 _SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv"}
 SYMBOL_LIST: Final = {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}
@@ -54,6 +56,32 @@ def to_distinct_symbols(value: Any) -> tuple[str, ...]:
     return tuple(symbols)
 
 
+_TIME = re.compile(r"(?:[01]?\d|2[0-3]):[0-5]\d|24:00")
+
+
+def _to_sessions(value: Any) -> tuple[tuple[str, str], ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not value:
+        raise InvalidError(f"found {shown(value)}, expected pairs of local times such as ['09:30', '16:00']")
+    for index, pair in enumerate(value):
+        is_pair = isinstance(pair, list | tuple) and len(pair) == 2
+        if not is_pair or not all(isinstance(time, str) and _TIME.fullmatch(time) for time in pair):
+            hint = f"found {shown(pair)}, expected two local times in quotes such as ['09:30', '16:00']"
+            raise InvalidPartsError([((index,), hint)])
+    return tuple((opens, closes) for opens, closes in value)
+
+
+def _to_bar(value: Any) -> str:
+    if (
+        not isinstance(value, str)
+        or not re.fullmatch(r"[1-9]\d{0,4}[smh]", value)
+        or duration(value) > 86_400.0
+    ):
+        raise InvalidError(f"found {shown(value)}, expected the length of a bar such as 1m, 30s or 1h")
+    return value
+
+
 class DataSpec(Spec):
     """Market data of a run: the source, the choice of symbols and dates, and the answer to bad bars."""
 
@@ -78,6 +106,14 @@ class DataSpec(Spec):
     """Names in the file for standard names: `{ts: Zeit, close: Schluss}`."""
     tz: str | None = None
     """Time zone of the exchange: of naive intraday times, and of trading dates."""
+    stamp: Literal["open", "close"] = "open"
+    """Which end of an intraday bar its time is."""
+    bar: Annotated[str, BeforeValidator(_to_bar), WithJsonSchema({"type": "string"})] | None = None
+    """Length of an intraday bar, such as 1m: with it a bar that has the time of its start is known to end."""
+    sessions: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_to_sessions)] | None = None
+    """Hours of trading on the clock of `tz`, in the order of the trading date: a night session comes first."""
+    outside_sessions: Literal["keep", "drop", "refuse"] = "keep"
+    """What happens to bars outside `sessions`; the report counts those that are kept."""
     on_bad: Literal["refuse", "drop_rows", "drop_symbols"] = "refuse"
     priority: Annotated[
         tuple[str, ...], BeforeValidator(to_distinct_symbols), WithJsonSchema(SYMBOL_LIST)
@@ -141,6 +177,8 @@ class DataSpec(Spec):
     def _fits(self) -> Self:
         if self.start is not None and self.end is not None and self.start > self.end:
             raise InvalidPartsError([(("start",), f"{self.start} is after data.end {self.end}")])
+        if self.sessions is not None and self.tz is None:
+            raise InvalidPartsError([(("sessions",), "are local times: set data.tz as well")])
         if self.source in ("parquet", "csv") and self.path is None:
             raise InvalidPartsError([(("path",), f"is required by the source {self.source}")])
         if self.source == "embedded" and self.path is not None:

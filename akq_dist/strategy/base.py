@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
+import zoneinfo
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypedDict
 
 from akq_dist.errors import AkqStrategyError
 from akq_dist.specs.suggest import did_you_mean
 from akq_dist.strategy import params as _params
 from akq_dist.strategy.bars import Bars
+from akq_dist.strategy.coarse import CoarseBar, CoarseFrames
 from akq_dist.strategy.updates import Order, Position, Trade, order_of, trade_of
+from akq_dist.strategy.when import Timer, When
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Mapping
     from typing import Unpack
 
@@ -93,6 +96,9 @@ class Strategy:
     a helper takes a `symbol`, leaving it out means the asset being handled.
     """
 
+    frequencies: ClassVar[tuple[str, ...]] = ()
+    """Coarser frequencies that the strategy reads, such as ("1h", "1d"); see `on_coarse_bar` and `history`."""
+
     _params: Mapping[str, Any]
     _ctx: StrategyContext
     _panel: PanelColumns | None = None
@@ -115,6 +121,15 @@ class Strategy:
 
     def on_start(self) -> None:
         """Before the first step."""
+
+    def on_day(self, date: dt.date) -> None:
+        """At the first step of a trading date, after its fills, before timers and bars."""
+
+    def on_timer(self, timer: Timer) -> None:
+        """Hear that a timer set with `schedule` is due; before the bars of the step."""
+
+    def on_coarse_bar(self, bar: CoarseBar) -> None:
+        """Once for every bar of the declared `frequencies` that is complete now, before `on_bar`."""
 
     def on_bar(self, bar: Bar) -> None:
         """Once for every asset that has a bar, in panel order."""
@@ -154,6 +169,43 @@ class Strategy:
         """Symbols of the account, in panel order."""
         names = self._context().symbols
         return [names[asset] for asset in self._universe]
+
+    @property
+    def now(self) -> dt.datetime:
+        """When the bars of this step are over, as far as is known, on the clock of the market (else UTC).
+
+        That is the time of the bars, later by their length where the time is that of their start and `data.bar`
+        states it. Raises AkqStrategyError in `on_start`, where no step has begun.
+        """
+        now = self._context().now
+        if now is None:
+            raise AkqStrategyError("there is no time before the first step")
+        return self._local(now)
+
+    @property
+    def date(self) -> dt.date:
+        """Trading date of this step."""
+        if self._context().now is None:
+            raise AkqStrategyError("there is no date before the first step")
+        return dt.date.fromordinal(self._context().date + _EPOCH)
+
+    @property
+    def is_session_open(self) -> bool:
+        """Whether `now` lies in a session of the market; holidays are not known to its sessions.
+
+        Raises AkqStrategyError where the market has no sessions.
+        """
+        is_open = self._context().is_session_open
+        if is_open is None:
+            raise AkqStrategyError(
+                "the market has no sessions: set data.sessions or a market profile with them"
+            )
+        return is_open
+
+    @property
+    def timers(self) -> list[str]:
+        """Names of the timers that are set, in the order of setting."""
+        return self._context().timers
 
     @property
     def bars(self) -> Bars:
@@ -208,9 +260,16 @@ class Strategy:
         """Index of the newest bar of an asset in its own series, -1 before its first."""
         return self._context().last_index(self._asset(symbol))
 
-    def history(self, column: str, n: int, symbol: str | None = None) -> NDArray[np.float64]:
-        """Return the last n values of a column up to this bar, fewer at the start; a view, read-only."""
+    def history(
+        self, column: str, n: int, symbol: str | None = None, *, freq: str | None = None
+    ) -> NDArray[np.float64]:
+        """Return the last n values of a column up to this bar, fewer at the start; a view, read-only.
+
+        With `freq`, one of the declared `frequencies`, those of the bars of that frequency that are complete.
+        """
         ctx = self._context()
+        if freq is not None:
+            return self._coarse_history(column, n, symbol, freq)
         if self._panel is None:
             raise AkqStrategyError("history is not available: the run was started without the panel's table")
         if n < 1:
@@ -318,12 +377,35 @@ class Strategy:
         """Move the position to a share of equity at this close: 0.5 is half of it."""
         self._target(share, symbol, "pct", tag)
 
+    def schedule(self, name: str, when: When, *, priority: int = 0) -> None:
+        """Set a timer: `on_timer` is called once for every due time, `self.schedule("out", When.before_close(5))`.
+
+        Timers that are due at one instant fire in the order of `priority`, lowest first, then of setting. Raises
+        AkqStrategyError for a name that is set already, and where the market does not tell what `when` needs.
+        """
+        if not isinstance(when, When):
+            raise AkqStrategyError(
+                f"schedule: {when!r} is no due time; make one with When, as When.every_day_at"
+            )
+        try:
+            self._context().schedule(name, when.spec, priority)
+        except ValueError as error:
+            raise AkqStrategyError(str(error)) from None
+
+    def cancel_timer(self, name: str) -> None:
+        """Take a timer back; AkqStrategyError for a name that is not set."""
+        try:
+            self._context().cancel_timer(name)
+        except ValueError as error:
+            raise AkqStrategyError(str(error)) from None
+
     # ---- the engine's side
     # ----------------------------------------------------------------------------------------
 
     _seed: int = 0
     _n_groups: int = 0
     _rng: np.random.Generator | None = None
+    _frames: CoarseFrames | None = None
     _bars: Bars
     _assets: dict[str, int]
     _universe: list[int]
@@ -342,11 +424,34 @@ class Strategy:
         self._universe = ctx.universe
         self._bars = Bars(ctx, self._universe, self._asset)
 
+    def _set_frames(self, tables: list[Any]) -> None:
+        self._frames = CoarseFrames(self.frequencies, tables, len(self._universe))
+
+    def _coarse_history(self, column: str, n: int, symbol: str | None, freq: str) -> NDArray[np.float64]:
+        if n < 1:
+            raise AkqStrategyError(f"history: n is {n!r}, it has to be at least 1")
+        if self._frames is None:
+            self._frames = CoarseFrames(self.frequencies, [], 0)
+        place, asset = self._frames.place(freq), self._asset(symbol)
+        n_complete = self._context().n_coarse(place, asset)
+        return self._frames.tail(place, column, self._universe.index(asset), n_complete, n)
+
+    def _call_on_coarse_bar(self, place: int, local: int, index: int) -> None:
+        assert self._frames is not None
+        symbol = self._context().symbols[self._universe[local]]
+        self.on_coarse_bar(self._frames.bar(place, local, index, symbol))
+
     def _hooks(self) -> Hooks:
-        """Return on_start, on_bar, on_bars, on_order, on_trade, on_stop; None where not overridden."""
+        """Return on_start, on_day, on_timer, on_coarse_bar, on_bar, on_bars, on_order, on_trade, on_stop.
+
+        None stands for one that is not overridden.
+        """
         base, own = Strategy, type(self)
         return (
             self.on_start if own.on_start is not base.on_start else None,
+            self._call_on_day if own.on_day is not base.on_day else None,
+            self._call_on_timer if own.on_timer is not base.on_timer else None,
+            self._call_on_coarse_bar if own.on_coarse_bar is not base.on_coarse_bar else None,
             self.on_bar if own.on_bar is not base.on_bar else None,
             self._call_on_bars if own.on_bars is not base.on_bars else None,
             self._call_on_order if own.on_order is not base.on_order else None,
@@ -354,12 +459,28 @@ class Strategy:
             self.on_stop if own.on_stop is not base.on_stop else None,
         )
 
-    def _call_on_bars(self, *_: Any) -> None:
+    def _call_on_day(self, days: int) -> None:
+        self._across(lambda: self.on_day(dt.date.fromordinal(days + _EPOCH)))
+
+    def _call_on_timer(self, name: str, due: int, days: int) -> None:
+        timer = Timer(name, self._local(due), dt.date.fromordinal(days + _EPOCH))
+        self._across(lambda: self.on_timer(timer))
+
+    def _local(self, ts: int) -> dt.datetime:
+        zone = self._context().time_zone
+        utc = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=ts // 1000)
+        return utc if zone is None else utc.astimezone(zoneinfo.ZoneInfo(zone))
+
+    def _across(self, hook: Callable[[], None]) -> None:
+        """Call a hook that is about no asset: with several of them each helper needs its symbol."""
         self._cross_section = len(self._universe) > 1
         try:
-            self.on_bars(self._bars)
+            hook()
         finally:
             self._cross_section = False
+
+    def _call_on_bars(self, *_: Any) -> None:
+        self._across(lambda: self.on_bars(self._bars))
 
     def _call_on_order(self, raw: Mapping[str, Any]) -> None:
         update = order_of(raw)
@@ -396,7 +517,7 @@ class Strategy:
         if self._default is not None:
             return self._default
         if self._cross_section:
-            raise AkqStrategyError("on_bars handles many assets: say which one is meant with symbol=...")
+            raise AkqStrategyError("this hook is about many assets: say which one is meant with symbol=...")
         return self._context().asset
 
     def _target(
@@ -464,7 +585,9 @@ class Strategy:
 
 
 Strategy._reserved = frozenset(
-    name for name in vars(Strategy) if not name.startswith("__") and not name.startswith("on_")
+    name
+    for name in vars(Strategy)
+    if not name.startswith("__") and not name.startswith("on_") and name != "frequencies"
 )
 
 

@@ -152,6 +152,16 @@ def column(name: str) -> Expr:
     return Expr(_identifier("column", name))
 
 
+def on(frequency: str, x: Expr) -> Expr:
+    """Evaluate an expression on bars of a coarser frequency, as of the last complete one: `on("1d", sma(close, 20))`.
+
+    Frequencies are 5m, 1h, 1d, 1w, 1mo, 20bars and the like.
+    """
+    if not isinstance(frequency, str) or '"' in frequency:
+        raise AkqUsageError(f"on: {frequency!r} is no frequency, expected one such as '1h' or '1d'")
+    return Expr(f'on("{frequency}", {_text(x)})')
+
+
 @dataclass(frozen=True)
 class Rules:
     """The slots of a rules strategy, as text: what the `strategy.rules` part of a sweep file holds."""

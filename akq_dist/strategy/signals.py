@@ -62,7 +62,17 @@ class SignalStrategy(Strategy):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("on_start", "on_bar", "on_bars", "on_order", "on_trade", "on_stop"):
+        for name in (
+            "on_start",
+            "on_day",
+            "on_timer",
+            "on_coarse_bar",
+            "on_bar",
+            "on_bars",
+            "on_order",
+            "on_trade",
+            "on_stop",
+        ):
             if getattr(cls, name) is not getattr(Strategy, name):
                 raise AkqStrategyError(
                     f"{cls.__name__}.{name} would never be called: a SignalStrategy has signals() only"

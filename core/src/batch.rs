@@ -383,7 +383,7 @@ impl Batch<'_> {
     ) -> Result<TaskReport, EngineError> {
         let universe = [asset];
         worker.timeline.rebuild(self.panel, &universe, self.plan.spec().window);
-        let view = self.panel.asset(asset);
+        let view = self.rules.source(self.panel.asset(asset));
         worker.evaluator.begin(self.graph, view.len());
         let mut report = TaskReport { first, n_bars: worker.timeline.n_bars() as u64, errors: Vec::new() };
         for (offset, out) in rows.chunks_mut(N_METRICS).enumerate() {
@@ -539,7 +539,7 @@ impl ColumnBuffers {
         }
         let mut evaluator = Evaluator::new();
         for (at, &asset) in universe.iter().enumerate() {
-            let view = panel.asset(asset);
+            let view = rules.source(panel.asset(asset));
             evaluator.begin(graph, view.len());
             self.fill(at, rules, graph, bound, &mut evaluator, &view)?;
         }
@@ -554,7 +554,7 @@ impl ColumnBuffers {
         panel: &Panel,
         universe: &[usize],
     ) -> Result<(), EngineError> {
-        let views: Vec<_> = universe.iter().map(|&asset| panel.asset(asset)).collect();
+        let views: Vec<_> = universe.iter().map(|&asset| rules.source(panel.asset(asset))).collect();
         let sources: Vec<&dyn SeriesSource> = views.iter().map(|view| view as &dyn SeriesSource).collect();
         let timeline = Timeline::new(panel, universe, crate::data::Window::default());
         let mut steps: Vec<Vec<u32>> = views.iter().map(|view| Vec::with_capacity(view.len())).collect();

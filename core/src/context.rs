@@ -1,7 +1,8 @@
 //! What a strategy may see and do.
 
-use crate::clock::Clock;
-use crate::data::{AssetView, BarAt};
+use crate::clock::{Clock, Place, Timers, When};
+use crate::data::{AssetView, BarAt, CoarseFrame, Framed, Frequency};
+use crate::error::TimerError;
 use crate::execution::OrderBook;
 use crate::market::Market;
 use crate::model::{Amendment, Order, OrderRequest, OrderTag, Side, Size, Tick};
@@ -59,6 +60,11 @@ pub struct Context<'a> {
     pub equity: f64,
     pub book: &'a mut OrderBook,
     pub outbox: &'a mut Outbox,
+    pub timers: &'a mut Timers,
+    /// Coarse bars of each instrument; none where the strategy reads no other frequency.
+    pub frames: &'a [Framed<'a>],
+    /// Sessions and clock of the market, where they are known.
+    pub place: Option<&'a Place>,
 }
 
 /// The newest bar of an instrument.
@@ -88,6 +94,7 @@ impl Context<'_> {
             owner,
             book: &mut *self.book,
             outbox: &mut *self.outbox,
+            timers: &mut *self.timers,
             ..*self
         };
         let result = callback(&mut own);
@@ -182,6 +189,32 @@ impl Context<'_> {
             }
         }
         total
+    }
+
+    /// Sets a timer: `on_timer` is called at the first step that is not before a due time.
+    pub fn schedule(&mut self, name: &str, when: When, priority: i32) -> Result<(), TimerError> {
+        self.timers.set(self.owner, name, when, priority, &self.clock, self.place)
+    }
+
+    /// Takes a timer back.
+    pub fn cancel_timer(&mut self, name: &str) -> Result<(), TimerError> {
+        self.timers.cancel(self.owner, name)
+    }
+
+    /// Coarse bars of an instrument with the number of those that are complete now; none for a frequency that is not
+    /// among those of the strategy.
+    pub fn coarse(
+        &self,
+        instrument: InstrumentIx,
+        frequency: Frequency,
+    ) -> Option<(&CoarseFrame<'_>, usize)> {
+        let frame = self.frames.get(instrument.ix())?.frame(frequency)?;
+        Some((frame, self.newest_row(instrument).map_or(0, |row| frame.n_complete_at(row))))
+    }
+
+    /// Whether the market is in a session now; none where its sessions are not known.
+    pub fn is_session_open(&self) -> Option<bool> {
+        Some(self.place?.schedule()?.is_open(self.clock.now))
     }
 
     /// Turns the targets of a callback into market orders, reductions first.

@@ -6,14 +6,15 @@ mod holdings;
 mod intrabar;
 mod lifecycle;
 mod session;
+mod timing;
 
 pub use holdings::{Holding, Holdings};
 pub use session::{Session, SessionEnd, SessionSpec};
 
 use crate::bus::Bus;
-use crate::clock::Clock;
+use crate::clock::{BarTimes, Clock, Place, Timers};
 use crate::context::{Command, Context, NewestBar, Outbox};
-use crate::data::{AssetView, BarAt, Panel, Timeline};
+use crate::data::{AssetView, BarAt, Framed, Panel, Timeline};
 use crate::error::EngineError;
 use crate::event::{Event, ExecutionReport};
 use crate::execution::{
@@ -70,6 +71,8 @@ struct Terms<'a> {
     keep: Keep,
     /// Whether the rows are ticks.
     is_ticks: bool,
+    /// How the times of bars are to be read.
+    bar_times: BarTimes,
 }
 
 /// What a run leaves behind.
@@ -129,6 +132,7 @@ pub struct Engine {
     portfolio: Portfolio,
     bus: Bus,
     outbox: Outbox,
+    timers: Timers,
     newest: Vec<NewestBar>,
     liquidity: Liquidity,
     limits: Limits,
@@ -160,6 +164,13 @@ impl Engine {
         self.prepare(spec.market, spec.risk, spec.universe.len(), strategy.n_sleeves(), symbols);
         self.venue = Venue::Simulated;
         let views: Vec<AssetView<'_>> = spec.universe.iter().map(|&asset| spec.panel.asset(asset)).collect();
+        let place = if S::WANTS_CLOCK { spec.market.place()? } else { None };
+        let bar_times = spec.panel.bar_times();
+        let frequencies = strategy.frequencies();
+        let mut frames = Vec::new();
+        if !frequencies.is_empty() {
+            frames.extend(views.iter().map(|view| Framed::new(*view, &frequencies, place.as_ref())));
+        }
         let mut run = Loop {
             engine: self,
             spec: Terms {
@@ -167,10 +178,13 @@ impl Engine {
                 risk: spec.risk,
                 keep: spec.keep,
                 is_ticks: spec.panel.is_ticks(),
+                bar_times,
             },
             views: &views,
             slippage: Slippage::of(spec.market)?,
             clock: Clock::default(),
+            place: place.as_ref(),
+            frames: &frames,
             decision_equity: spec.market.cash,
             strategy,
         };
@@ -189,6 +203,7 @@ impl Engine {
         self.book.reset();
         self.bus.reset();
         self.outbox.reset();
+        self.timers.reset();
         self.record.reset();
         self.newest.clear();
         self.newest.resize(n_instruments, NewestBar::NONE);
@@ -200,12 +215,13 @@ impl Engine {
 }
 
 /// The clock at a step of a timeline.
-fn clock_at(timeline: &Timeline, step: usize) -> Clock {
+fn clock_at(timeline: &Timeline, step: usize, times: BarTimes) -> Clock {
     let date = timeline.date(step);
     let is_last_step = step + 1 == timeline.n_steps();
     Clock {
         step: step as u32,
         ts: timeline.ts(step),
+        now: times.known_at(timeline.ts(step)),
         date,
         is_last_step,
         begins_date: step == 0 || timeline.date(step - 1) != date,
@@ -219,6 +235,10 @@ struct Loop<'a, 's, S> {
     views: &'a [AssetView<'a>],
     slippage: Slippage,
     clock: Clock,
+    /// Sessions and clock of the market; not read for a strategy that does not ask for the time.
+    place: Option<&'a Place>,
+    /// Coarse bars of each instrument; none where the strategy reads no other frequency.
+    frames: &'a [Framed<'a>],
     /// Equity at the mark of this step, before any fill at its close.
     decision_equity: f64,
     strategy: &'s mut S,
@@ -243,7 +263,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 return Err(EngineError::Cancelled);
             }
             let bars = timeline.bars(step);
-            self.begin_step(clock_at(timeline, step), bars);
+            self.begin_step(clock_at(timeline, step, self.spec.bar_times), bars);
             self.one_step(bars)?;
         }
         self.finish()
@@ -289,6 +309,12 @@ impl<S: Strategy> Loop<'_, '_, S> {
         }
         self.decision_equity = self.engine.portfolio.equity();
         self.engine.limits.mark(self.decision_equity);
+        if S::WANTS_CLOCK {
+            self.tell_time()?;
+        }
+        if !self.frames.is_empty() {
+            self.tell_coarse_bars(bars)?;
+        }
         if self.spec.is_ticks {
             for &tick in bars {
                 self.call(|strategy, ctx| strategy.on_tick(ctx, tick))?;
@@ -345,6 +371,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
             equity: self.decision_equity,
             book: &mut engine.book,
             outbox: &mut engine.outbox,
+            timers: &mut engine.timers,
+            place: self.place,
+            frames: self.frames,
         };
         callback(self.strategy, &mut ctx).map_err(|failure| EngineError::Strategy { message: failure.0 })?;
         ctx.resolve_targets();

@@ -4,12 +4,12 @@
 //! its sleeve as its position, its own orders, and the cash and equity of the account.
 
 use crate::context::Context;
-use crate::data::BarAt;
+use crate::data::{BarAt, CoarseBarAt, Frequency};
 use crate::event::ExecutionReport;
-use crate::model::Fill;
+use crate::model::{Fill, Timer};
 use crate::registry::{AnyStrategy, Call};
 use crate::strategy::{Strategy, StrategyFailure};
-use crate::units::{OrderId, StrategyIx};
+use crate::units::{OrderId, StrategyIx, TradingDate};
 
 /// Strategies that share one account, in the order in which every callback reaches them.
 pub struct Ensemble<'a> {
@@ -55,6 +55,13 @@ impl Strategy for Ensemble<'_> {
         self.members.len()
     }
 
+    fn frequencies(&self) -> Vec<Frequency> {
+        let mut all: Vec<Frequency> = self.members.iter().flat_map(|member| member.frequencies()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     fn on_start(&mut self, ctx: &mut Context<'_>) -> Result<(), StrategyFailure> {
         self.each(ctx, Call::Start)
     }
@@ -62,6 +69,26 @@ impl Strategy for Ensemble<'_> {
     fn on_step(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) {
         // The hook of a step cannot fail.
         let _ = self.each(ctx, Call::Step(bars));
+    }
+
+    fn on_day(&mut self, ctx: &mut Context<'_>, date: TradingDate) -> Result<(), StrategyFailure> {
+        self.each(ctx, Call::Day(date))
+    }
+
+    fn on_timer(&mut self, ctx: &mut Context<'_>, timer: &Timer) -> Result<(), StrategyFailure> {
+        match self.members.get_mut(timer.owner.ix()) {
+            Some(member) => ctx.as_member(timer.owner, |ctx| member.handle(ctx, Call::Timer(timer))),
+            None => Ok(()),
+        }
+    }
+
+    fn on_coarse_bar(&mut self, ctx: &mut Context<'_>, bar: CoarseBarAt) -> Result<(), StrategyFailure> {
+        for (ix, member) in self.members.iter_mut().enumerate() {
+            if member.frequencies().contains(&bar.frequency) {
+                ctx.as_member(StrategyIx(ix as u32), |ctx| member.handle(ctx, Call::CoarseBar(bar)))?;
+            }
+        }
+        Ok(())
     }
 
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {

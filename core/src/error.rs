@@ -40,6 +40,10 @@ pub enum DataError {
     ExtraColumns { symbol: String, found: usize, expected: usize },
     #[error("a step at {ts} comes after one at {last}: time does not increase")]
     StepTime { ts: i64, last: i64 },
+    #[error(
+        "{symbol}: a bar comes {gap_s} s after the one before it at row {row}, but data.bar says {length_s} s"
+    )]
+    Overlap { symbol: String, row: usize, gap_s: f64, length_s: f64 },
     #[error("offsets do not fit: {reason}")]
     BadOffsets { reason: &'static str },
     #[error("the panel holds no rows")]
@@ -71,6 +75,21 @@ pub enum RuleError {
     },
     #[error("parameter {name:?} {rule}")]
     BadParameter { name: String, rule: &'static str },
+}
+
+/// A timer that cannot be set or taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TimerError {
+    #[error("a timer named {name:?} is set already: cancel it first, or choose another name")]
+    Duplicate { name: String },
+    #[error("no timer is named {name:?}, set are {known:?}")]
+    Unknown { name: String, known: Vec<String> },
+    #[error("timer {name:?} goes by the sessions of the market, and it has none: set market.sessions")]
+    NoSessions { name: String },
+    #[error("timer {name:?} goes by the local clock of the market: set market.time_zone")]
+    NoZone { name: String },
+    #[error("timer {name:?}: {rule}")]
+    Rule { name: String, rule: &'static str },
 }
 
 /// What can end a run before its last step.

@@ -222,7 +222,7 @@ impl Plan {
     pub fn compile(&self, panel: &Panel) -> Result<Option<CompiledRules>, EngineError> {
         let extra: Vec<&str> = panel.extra_names().iter().map(String::as_str).collect();
         let rules = match &self.spec.strategy {
-            StrategySpec::Rules(rules) => self.compile_rules(rules, &extra)?,
+            StrategySpec::Rules(rules) => self.compile_rules(rules, &extra)?.at(self.spec.market.place()?),
             StrategySpec::Signals(_)
             | StrategySpec::Rust(_)
             | StrategySpec::Callback(_)

@@ -1,12 +1,13 @@
 //! Strategies written in Rust, by name: what they are called, what parameters they take, how one is made.
 
 use crate::context::Context;
-use crate::data::BarAt;
+use crate::data::{BarAt, CoarseBarAt, Frequency};
 use crate::error::EngineError;
 use crate::event::ExecutionReport;
-use crate::model::Fill;
+use crate::model::{Fill, Timer};
 use crate::strategies;
 use crate::strategy::{Strategy, StrategyFailure};
+use crate::units::TradingDate;
 
 /// What a parameter may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,6 +71,9 @@ impl ParamValues {
 pub enum Call<'a> {
     Start,
     Step(&'a [BarAt]),
+    Day(TradingDate),
+    Timer(&'a Timer),
+    CoarseBar(CoarseBarAt),
     Bar(BarAt),
     Tick(BarAt),
     Bars(&'a [BarAt]),
@@ -80,10 +84,17 @@ pub enum Call<'a> {
 
 /// A strategy of any type.
 pub trait AnyStrategy {
+    /// As `Strategy::frequencies`.
+    fn frequencies(&self) -> Vec<Frequency>;
+
     fn handle(&mut self, ctx: &mut Context<'_>, call: Call<'_>) -> Result<(), StrategyFailure>;
 }
 
 impl<S: Strategy> AnyStrategy for S {
+    fn frequencies(&self) -> Vec<Frequency> {
+        Strategy::frequencies(self)
+    }
+
     fn handle(&mut self, ctx: &mut Context<'_>, call: Call<'_>) -> Result<(), StrategyFailure> {
         match call {
             Call::Start => self.on_start(ctx),
@@ -91,6 +102,10 @@ impl<S: Strategy> AnyStrategy for S {
                 self.on_step(ctx, bars);
                 Ok(())
             }
+            Call::Day(date) if S::WANTS_CLOCK => self.on_day(ctx, date),
+            Call::Timer(timer) if S::WANTS_CLOCK => self.on_timer(ctx, timer),
+            Call::Day(_) | Call::Timer(_) => Ok(()),
+            Call::CoarseBar(bar) => self.on_coarse_bar(ctx, bar),
             Call::Bar(bar) => self.on_bar(ctx, bar),
             Call::Tick(tick) => self.on_tick(ctx, tick),
             Call::Bars(bars) => self.on_bars(ctx, bars),
@@ -112,6 +127,10 @@ impl std::fmt::Debug for NamedStrategy {
 }
 
 impl Strategy for NamedStrategy {
+    fn frequencies(&self) -> Vec<Frequency> {
+        self.0.frequencies()
+    }
+
     fn on_start(&mut self, ctx: &mut Context<'_>) -> Result<(), StrategyFailure> {
         self.0.handle(ctx, Call::Start)
     }
@@ -119,6 +138,18 @@ impl Strategy for NamedStrategy {
     fn on_step(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) {
         // The hook of a step cannot fail.
         let _ = self.0.handle(ctx, Call::Step(bars));
+    }
+
+    fn on_day(&mut self, ctx: &mut Context<'_>, date: TradingDate) -> Result<(), StrategyFailure> {
+        self.0.handle(ctx, Call::Day(date))
+    }
+
+    fn on_timer(&mut self, ctx: &mut Context<'_>, timer: &Timer) -> Result<(), StrategyFailure> {
+        self.0.handle(ctx, Call::Timer(timer))
+    }
+
+    fn on_coarse_bar(&mut self, ctx: &mut Context<'_>, bar: CoarseBarAt) -> Result<(), StrategyFailure> {
+        self.0.handle(ctx, Call::CoarseBar(bar))
     }
 
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {

@@ -1,22 +1,38 @@
 //! The strategy trait: what the loop calls.
 
 use crate::context::Context;
-use crate::data::BarAt;
+use crate::data::{BarAt, CoarseBarAt, Frequency};
+use crate::error::TimerError;
 use crate::event::ExecutionReport;
-use crate::model::Fill;
+use crate::model::{Fill, Timer};
+use crate::units::TradingDate;
 
 /// A strategy that cannot go on; the run ends with its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StrategyFailure(pub String);
+
+impl From<TimerError> for StrategyFailure {
+    fn from(error: TimerError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// Decides at the close of every step. Requests reach the market after the callbacks of the step, in order.
 pub trait Strategy {
     /// Whether `on_order` and `on_trade` do anything.
     const WANTS_REPORTS: bool = true;
 
+    /// Whether `on_day` and `on_timer` do anything, and timers are ever set.
+    const WANTS_CLOCK: bool = true;
+
     /// How many strategies with positions of their own stand behind this one; none where it has the account for itself.
     fn n_sleeves(&self) -> usize {
         0
+    }
+
+    /// Frequencies of the coarse bars that the strategy reads, asked before the run.
+    fn frequencies(&self) -> Vec<Frequency> {
+        Vec::new()
     }
 
     fn on_start(&mut self, ctx: &mut Context<'_>) -> Result<(), StrategyFailure> {
@@ -27,6 +43,25 @@ pub trait Strategy {
     /// When a step begins, before its orders are matched: the bars of the step exist from here on.
     fn on_step(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) {
         let _ = (ctx, bars);
+    }
+
+    /// At the first step of a trading date, after fills and mark, before its timers.
+    fn on_day(&mut self, ctx: &mut Context<'_>, date: TradingDate) -> Result<(), StrategyFailure> {
+        let _ = (ctx, date);
+        Ok(())
+    }
+
+    /// When a timer is due, before the bars of the step.
+    fn on_timer(&mut self, ctx: &mut Context<'_>, timer: &Timer) -> Result<(), StrategyFailure> {
+        let _ = (ctx, timer);
+        Ok(())
+    }
+
+    /// When a coarse bar is complete, before the bars of the step: instruments in panel order, frequencies in the order
+    /// of `frequencies`.
+    fn on_coarse_bar(&mut self, ctx: &mut Context<'_>, bar: CoarseBarAt) -> Result<(), StrategyFailure> {
+        let _ = (ctx, bar);
+        Ok(())
     }
 
     /// Once for every instrument with a bar at this step, in panel order.

@@ -1,13 +1,14 @@
 //! The rule strategy: slots of a rule program turned into orders (SEMANTICS sections 4 and 9).
 
+use crate::clock::Place;
 use crate::context::{Context, Target};
-use crate::data::{AssetView, BarAt};
+use crate::data::{AssetView, BarAt, Framed};
 use crate::error::{EngineError, RuleError};
 use crate::model::{
     OrderKind, OrderRequest, OrderTag, Protection, ProtectionLevel, Side, Size, TimeInForce, TrailOn,
     TrailingSpec,
 };
-use crate::rules::{BoundSlot, Program, SeriesSource, SlotDef, SlotKind};
+use crate::rules::{BoundSlot, Program, SlotDef, SlotKind};
 use crate::strategy::{Strategy, StrategyFailure};
 use crate::units::{InstrumentIx, OrderId};
 use serde::{Deserialize, Serialize};
@@ -159,6 +160,8 @@ pub struct CompiledRules {
     spec: RuleSpec,
     program: Program,
     slots: Vec<Slot>,
+    /// Sessions and clock that coarse bars go by.
+    place: Option<Place>,
 }
 
 impl CompiledRules {
@@ -219,7 +222,17 @@ impl CompiledRules {
         let defs: Vec<SlotDef<'_>> =
             defs.iter().map(|(name, slot, text)| SlotDef { name, kind: slot_kind(*slot), text }).collect();
         let program = Program::compile(&defs, params, extra)?;
-        Ok(Self { spec: spec.clone(), program, slots })
+        Ok(Self { spec: spec.clone(), program, slots, place: None })
+    }
+
+    /// The same rules where a market is.
+    pub fn at(self, place: Option<Place>) -> Self {
+        Self { place, ..self }
+    }
+
+    /// The bars of an instrument with the coarse bars that the rules read.
+    pub fn source<'v>(&self, view: AssetView<'v>) -> Framed<'v> {
+        Framed::new(view, self.program.frequencies(), self.place.as_ref())
     }
 
     pub fn program(&self) -> &Program {
@@ -463,16 +476,6 @@ impl<'a> RuleTrader<'a> {
 }
 
 /// What rules see of an asset: its own bars, never padding.
-impl SeriesSource for AssetView<'_> {
-    fn len(&self) -> usize {
-        self.ts.len()
-    }
-
-    fn column(&self, name: &str) -> Option<&[f64]> {
-        self.named(name)
-    }
-}
-
 #[inline]
 fn is_set(column: Option<&[u8]>, row: usize) -> bool {
     column.is_some_and(|c| c[row] != 0)
@@ -480,6 +483,7 @@ fn is_set(column: Option<&[u8]>, row: usize) -> bool {
 
 impl Strategy for RuleTrader<'_> {
     const WANTS_REPORTS: bool = false;
+    const WANTS_CLOCK: bool = false;
 
     #[inline]
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {

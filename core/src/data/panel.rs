@@ -1,6 +1,7 @@
 //! The panel: each asset's own contiguous columns with offsets, over Arrow buffers that are never copied.
 
 use super::Series;
+use crate::clock::{BarTimes, DAY_NS};
 use crate::error::DataError;
 use crate::model::{BarValues, Side, Tick, check_quote};
 use crate::units::TsNs;
@@ -35,6 +36,7 @@ pub struct Panel {
     extra_names: Vec<String>,
     extra: Vec<ScalarBuffer<f64>>,
     is_ticks: bool,
+    bar_times: BarTimes,
 }
 
 const RESERVED: [&str; 9] = ["ts", "date", "open", "high", "low", "close", "volume", "price", "size"];
@@ -73,7 +75,7 @@ impl Panel {
                 extra.push(float_column(batch, field.name())?);
             }
         }
-        let panel = Self {
+        let mut panel = Self {
             open: price("open")?,
             high: price("high")?,
             low: price("low")?,
@@ -86,9 +88,42 @@ impl Panel {
             extra_names,
             extra,
             is_ticks,
+            bar_times: BarTimes::default(),
         };
         panel.check()?;
+        if panel.is_daily() {
+            panel.bar_times.length_ns = Some(DAY_NS);
+        }
         Ok(panel)
+    }
+
+    /// Says how the times of intraday bars are to be read; refuses bars that are closer than their length. Daily bars,
+    /// which all have midnight UTC of their date for a time, are known as such and last for it.
+    pub fn with_bar_times(mut self, times: BarTimes) -> Result<Self, DataError> {
+        if self.is_daily() {
+            return Ok(self);
+        }
+        let length = times.length_ns.unwrap_or(0);
+        for asset in 0..self.n_assets() {
+            let ts = self.asset(asset).ts;
+            if let Some(row) = (1..ts.len()).find(|&row| ts[row] - ts[row - 1] < length) {
+                let symbol = self.symbols[asset].clone();
+                let (gap_s, length_s) = ((ts[row] - ts[row - 1]) as f64 / 1e9, length as f64 / 1e9);
+                return Err(DataError::Overlap { symbol, row, gap_s, length_s });
+            }
+        }
+        self.bar_times = times;
+        Ok(self)
+    }
+
+    #[inline]
+    pub fn bar_times(&self) -> BarTimes {
+        self.bar_times
+    }
+
+    /// Whether every bar has midnight UTC of its date for a time, as daily bars have.
+    fn is_daily(&self) -> bool {
+        self.ts.iter().zip(&*self.date).all(|(&ts, &date)| ts == i64::from(date) * DAY_NS)
     }
 
     fn check(&self) -> Result<(), DataError> {
@@ -284,6 +319,27 @@ impl<'a> AssetView<'a> {
 
     pub fn is_empty(&self) -> bool {
         self.ts.is_empty()
+    }
+
+    /// How the times of its bars are to be read; a series that grows does not say.
+    pub fn bar_times(&self) -> BarTimes {
+        match self.extra {
+            Extra::Panel { panel, .. } => panel.bar_times,
+            Extra::Series(_) => BarTimes::default(),
+        }
+    }
+
+    /// Names of the columns beyond the five of a bar.
+    pub fn extra_names(&self) -> &'a [String] {
+        match self.extra {
+            Extra::Panel { panel, .. } => &panel.extra_names,
+            Extra::Series(series) => series.extra_names(),
+        }
+    }
+
+    /// A column beyond the five of a bar, by its place among them.
+    pub fn extra(&self, ix: usize) -> Option<&'a [f64]> {
+        self.extra.column(self.extra_names().get(ix)?, self.ts.len())
     }
 
     /// Any column by its name.

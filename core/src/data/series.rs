@@ -49,6 +49,10 @@ impl Series {
         AssetView::of_series(self)
     }
 
+    pub(super) fn extra_names(&self) -> &[String] {
+        &self.extra_names
+    }
+
     pub(super) fn extra(&self, name: &str) -> Option<&[f64]> {
         let ix = self.extra_names.iter().position(|known| known == name)?;
         Some(&self.extra[ix])

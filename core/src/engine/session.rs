@@ -5,7 +5,7 @@
 
 use super::{Engine, Keep, Loop, Record, Terms};
 use crate::bus::{Bounds, Inlet, Outlet, Wake, inlet};
-use crate::clock::Clock;
+use crate::clock::{BarTimes, Clock, Place};
 use crate::data::{AssetView, BarAt, Series, Timeline};
 use crate::error::{DataError, EngineError};
 use crate::event::Event;
@@ -36,6 +36,8 @@ pub struct SessionSpec {
     pub market: Market,
     pub risk: RiskSpec,
     pub keep: Keep,
+    /// How the times of bars are to be read.
+    pub bar_times: BarTimes,
     pub bounds: Bounds,
 }
 
@@ -50,6 +52,7 @@ impl SessionSpec {
             market,
             risk: RiskSpec::default(),
             keep: Keep::Everything,
+            bar_times: BarTimes::default(),
             bounds: Bounds::default(),
         }
     }
@@ -81,6 +84,7 @@ pub struct Session<S> {
     outlet: Outlet,
     slippage: Slippage,
     clock: Clock,
+    place: Option<Place>,
     decision_equity: f64,
     n_outside: u64,
     strategy: S,
@@ -121,6 +125,12 @@ impl<S: Strategy> Session<S> {
         let mut engine = Engine { venue, ..Engine::default() };
         let names = symbols.iter().map(String::as_str);
         engine.prepare(&spec.market, &spec.risk, symbols.len(), strategy.n_sleeves(), names);
+        spec.bar_times.check()?;
+        let place = spec.market.place()?;
+        if !strategy.frequencies().is_empty() {
+            let message = "a session makes no coarse bars yet: the strategy must not declare frequencies";
+            return Err(EngineError::Spec(message.to_owned()));
+        }
         let slippage = Slippage::of(&spec.market)?;
         let decision_equity = spec.market.cash;
         let (timeline, clock) = (Timeline::default(), Clock::default());
@@ -132,6 +142,7 @@ impl<S: Strategy> Session<S> {
             outlet,
             slippage,
             clock,
+            place,
             decision_equity,
             n_outside: 0,
             strategy,
@@ -255,6 +266,7 @@ impl<S: Strategy> Session<S> {
         Ok(Clock {
             step: n_steps as u32,
             ts: step.ts,
+            now: self.spec.bar_times.known_at(step.ts),
             date: step.date,
             is_last_step: step.ends_run,
             begins_date,
@@ -272,10 +284,13 @@ impl<S: Strategy> Session<S> {
                 risk: &self.spec.risk,
                 keep: self.spec.keep,
                 is_ticks: self.spec.is_ticks,
+                bar_times: self.spec.bar_times,
             },
             views: &views,
             slippage: self.slippage,
             clock: self.clock,
+            place: self.place.as_ref(),
+            frames: &[],
             decision_equity: self.decision_equity,
             strategy: &mut self.strategy,
         };

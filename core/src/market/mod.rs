@@ -2,6 +2,7 @@
 
 mod execution_spec;
 mod fees;
+mod hours;
 mod profile;
 
 pub use execution_spec::{ExecutionSpec, ImpactFormula, ImpactSpec, Intrabar, SlippageSpec};

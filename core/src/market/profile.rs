@@ -55,6 +55,10 @@ pub struct Market {
     pub buying_power: BuyingPower,
     pub on_insufficient_cash: OnInsufficientCash,
     pub execution: ExecutionSpec,
+    /// Time zone of the exchange, an IANA name; empty: not known.
+    pub time_zone: String,
+    /// Hours of trading on the local clock, in the order of the trading date; empty: not known.
+    pub sessions: Vec<[String; 2]>,
 }
 
 impl Default for Market {
@@ -71,6 +75,8 @@ impl Default for Market {
             buying_power: BuyingPower::Unlimited,
             on_insufficient_cash: OnInsufficientCash::Reject,
             execution: ExecutionSpec::default(),
+            time_zone: String::new(),
+            sessions: Vec::new(),
         }
     }
 }
@@ -80,6 +86,7 @@ impl Market {
     pub fn check(&self) -> Result<(), EngineError> {
         Bps::new(self.slippage_bps)?;
         self.execution.check(self.slippage_bps)?;
+        self.place()?;
         let not_negative = [
             ("commission.rate", self.commission.rate),
             ("commission.per_share", self.commission.per_share),

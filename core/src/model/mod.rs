@@ -9,6 +9,7 @@ mod order;
 mod progress;
 mod step;
 mod tick;
+mod timer;
 mod trip;
 
 pub use amendment::Amendment;
@@ -23,4 +24,5 @@ pub use order::{
 pub use progress::Progress;
 pub use step::{Step, StepBar};
 pub use tick::{Tick, check_quote};
+pub use timer::Timer;
 pub use trip::RoundTrip;

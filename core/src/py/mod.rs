@@ -2,7 +2,11 @@
 
 mod arrow;
 
+mod calendar;
+
 mod errors;
+
+mod frames;
 
 mod guard;
 
@@ -35,6 +39,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<result::PyRunResult>()?;
     module.add_class::<strategy::PyBar>()?;
     module.add_class::<strategy::PyContext>()?;
+    calendar::register(module)?;
+    frames::register(module)?;
     indicator::register(module)?;
     reference::register(module)
 }

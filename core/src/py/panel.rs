@@ -1,6 +1,7 @@
 //! `Panel`: bars borrowed from an Arrow table.
 
 use super::errors;
+use crate::clock::BarTimes;
 use crate::data::{Panel, PanelMeta, Timeline, Window};
 use crate::error::DataError;
 use pyo3::prelude::*;
@@ -38,6 +39,14 @@ impl PyPanel {
         };
         let panel =
             Panel::new(batch, PanelMeta { symbols, offsets }).map_err(|e| errors::data_error(py, e))?;
+        let panel = match schema.metadata().get("akq.bar_times") {
+            None => panel,
+            Some(text) => {
+                let times: BarTimes = serde_json::from_str(text).map_err(bad)?;
+                times.check().map_err(|e| errors::to_py(py, e))?;
+                panel.with_bar_times(times).map_err(|e| errors::data_error(py, e))?
+            }
+        };
         Ok(Self { panel: Arc::new(panel) })
     }
 

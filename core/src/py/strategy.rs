@@ -3,16 +3,18 @@
 //! Python never holds a reference into the engine. What a callback may see is mirrored before it runs, what it asks
 //! for is replayed after it returned, so that numbers and order agree with a native strategy.
 
+use super::{errors, frames};
+use crate::clock::{Clock, Place, Timers, When};
 use crate::context::{Context, Target};
-use crate::data::{BarAt, Panel};
+use crate::data::{BarAt, CoarseBarAt, CoarseFrame, Frequency, Panel};
 use crate::error::EngineError;
 use crate::event::ExecutionReport;
 use crate::model::{
     Amendment, Fill, Order, OrderKind, OrderRequest, OrderTag, Protection, ProtectionLevel, Reject, Side,
-    Size, TimeInForce, TrailOn, TrailingSpec,
+    Size, TimeInForce, Timer, TrailOn, TrailingSpec,
 };
 use crate::strategy::{Strategy, StrategyFailure};
-use crate::units::{InstrumentIx, OrderId, TradingDate};
+use crate::units::{InstrumentIx, OrderId, StrategyIx, TradingDate};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -173,12 +175,14 @@ impl PyBar {
 }
 
 /// What a callback asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Asked {
     Submit(OrderRequest),
     Cancel(OrderId),
     Amend(OrderId, Amendment),
     Target(InstrumentIx, Target, OrderTag),
+    Schedule(String, When, i32),
+    CancelTimer(String),
 }
 
 /// What a callback may see, as of now.
@@ -198,6 +202,13 @@ struct Mirror {
     newest: Vec<(i64, u32)>,
     /// Orders that work, with their asset.
     working: Vec<(u64, usize)>,
+    clock: Clock,
+    /// As they stand, so that a bad one is refused where it is asked for.
+    timers: Timers,
+    place: Option<Place>,
+    owner: StrategyIx,
+    /// How many coarse bars are complete at each row, by frequency and instrument.
+    n_complete: Vec<Vec<Vec<u32>>>,
     asked: Vec<Asked>,
 }
 
@@ -398,6 +409,60 @@ impl PyContext {
         Ok(())
     }
 
+    /// Number of complete coarse bars of an asset; `frequency` is a place in those of the strategy.
+    fn n_coarse(&self, frequency: usize, asset: usize) -> usize {
+        let Some(instrument) = self.local.get(asset).copied().flatten() else { return 0 };
+        let mirror = lock(&self.mirror);
+        let counts = mirror.n_complete.get(frequency).and_then(|by| by.get(instrument.ix()));
+        let row = usize::try_from(mirror.newest[instrument.ix()].0).ok();
+        counts.zip(row).and_then(|(counts, row)| counts.get(row)).map_or(0, |n| *n as usize)
+    }
+
+    /// Nanoseconds by which the bars of this step are over, as far as is known; none before the first step.
+    #[getter]
+    fn now(&self) -> Option<i64> {
+        let now = lock(&self.mirror).clock.now.0;
+        (now != i64::MIN).then_some(now)
+    }
+
+    #[getter]
+    fn time_zone(&self) -> Option<&'static str> {
+        lock(&self.mirror).place.as_ref().map(|place| place.zone().name())
+    }
+
+    #[getter]
+    fn is_session_open(&self) -> Option<bool> {
+        let mirror = lock(&self.mirror);
+        Some(mirror.place.as_ref()?.schedule()?.is_open(mirror.clock.now))
+    }
+
+    #[getter]
+    fn timers(&self) -> Vec<String> {
+        let mirror = lock(&self.mirror);
+        mirror.timers.names(mirror.owner).map(str::to_owned).collect()
+    }
+
+    #[pyo3(signature = (name, when, priority = 0))]
+    fn schedule(&self, name: &str, when: &str, priority: i32) -> PyResult<()> {
+        let bad = |error: serde_json::Error| PyValueError::new_err(format!("timer {name:?}: {error}"));
+        let when: When = serde_json::from_str(when).map_err(bad)?;
+        let mirror = &mut *lock(&self.mirror);
+        let refused =
+            mirror.timers.set(mirror.owner, name, when, priority, &mirror.clock, mirror.place.as_ref()).err();
+        if let Some(error) = refused {
+            return Err(PyValueError::new_err(error.to_string()));
+        }
+        mirror.asked.push(Asked::Schedule(name.to_owned(), when, priority));
+        Ok(())
+    }
+
+    fn cancel_timer(&self, name: &str) -> PyResult<()> {
+        let mirror = &mut *lock(&self.mirror);
+        mirror.timers.cancel(mirror.owner, name).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        mirror.asked.push(Asked::CancelTimer(name.to_owned()));
+        Ok(())
+    }
+
     #[pyo3(signature = (asset, value, kind, tag = "rebalance"))]
     fn target(&self, asset: usize, value: f64, kind: &str, tag: &str) -> PyResult<()> {
         let instrument = self.instrument(asset)?;
@@ -515,6 +580,9 @@ fn read_protection(dict: &Bound<'_, PyDict>, signal: Option<f64>) -> PyResult<Pr
 #[derive(Debug, Default)]
 struct Hooks {
     on_start: Option<Py<PyAny>>,
+    on_day: Option<Py<PyAny>>,
+    on_timer: Option<Py<PyAny>>,
+    on_coarse_bar: Option<Py<PyAny>>,
     on_bar: Option<Py<PyAny>>,
     on_bars: Option<Py<PyAny>>,
     on_order: Option<Py<PyAny>>,
@@ -528,6 +596,9 @@ pub struct PyStrategy {
     context: Py<PyContext>,
     bar: Py<PyBar>,
     hooks: Hooks,
+    frequencies: Vec<Frequency>,
+    /// Takes the coarse bars of the run.
+    set_frames: Py<PyAny>,
     share: StrategyShare,
 }
 
@@ -569,18 +640,18 @@ impl PyStrategy {
             PyBar { panel: Arc::clone(panel), symbols, asset: AtomicUsize::new(0), row: AtomicUsize::new(0) };
         let object = factory.call0()?;
         object.call_method1("_bind", (&context,))?;
-        type Six<'a> = (
-            Option<Py<PyAny>>,
-            Option<Py<PyAny>>,
-            Option<Py<PyAny>>,
-            Option<Py<PyAny>>,
-            Option<Py<PyAny>>,
-            Option<Py<PyAny>>,
-        );
-        let (on_start, on_bar, on_bars, on_order, on_trade, on_stop): Six<'_> =
-            object.call_method0("_hooks")?.extract()?;
-        let hooks = Hooks { on_start, on_bar, on_bars, on_order, on_trade, on_stop };
-        Ok(Self { context, bar: Py::new(py, bar)?, hooks, share: share.clone() })
+        let words: Vec<String> = object.getattr("frequencies")?.extract()?;
+        let mut frequencies = Vec::with_capacity(words.len());
+        for word in &words {
+            frequencies.push(Frequency::parse(word).map_err(|error| errors::to_py(py, error))?);
+        }
+        let set_frames = object.getattr("_set_frames")?.unbind();
+        let hooks: [Option<Py<PyAny>>; 9] = object.call_method0("_hooks")?.extract()?;
+        let [on_start, on_day, on_timer, on_coarse_bar, on_bar, on_bars, on_order, on_trade, on_stop] = hooks;
+        let hooks =
+            Hooks { on_start, on_day, on_timer, on_coarse_bar, on_bar, on_bars, on_order, on_trade, on_stop };
+        let bar = Py::new(py, bar)?;
+        Ok(Self { context, bar, hooks, frequencies, set_frames, share: share.clone() })
     }
 
     /// Runs one hook between a mirrored account and a replayed list of requests.
@@ -604,6 +675,10 @@ impl PyStrategy {
                 mirror.cash = ctx.account.cash();
                 mirror.equity = ctx.equity;
                 mirror.next_id = ctx.book.next_id().0;
+                mirror.clock = ctx.clock;
+                if !(ctx.timers.is_empty() && mirror.timers.is_empty()) {
+                    mirror.timers.clone_from(ctx.timers);
+                }
             }
             let outcome = invoke(py, hook);
             let mut asked = std::mem::take(&mut lock(&shared.mirror).asked);
@@ -614,12 +689,35 @@ impl PyStrategy {
                     Err(StrategyFailure(message))
                 }
                 Ok(_) => {
-                    replay(ctx, &asked);
+                    let replayed = replay(ctx, &asked);
                     asked.clear();
                     lock(&shared.mirror).asked = asked;
-                    Ok(())
+                    replayed
                 }
             }
+        })
+    }
+
+    /// Hands the coarse bars of the run over, one table a frequency; the strategy reads no more of them than are
+    /// complete.
+    fn hand_frames(&self, ctx: &Context<'_>) -> Result<(), StrategyFailure> {
+        let mut n_complete = Vec::with_capacity(self.frequencies.len());
+        let mut tables = Vec::with_capacity(self.frequencies.len());
+        for frequency in &self.frequencies {
+            let frames: Vec<&CoarseFrame<'_>> =
+                ctx.frames.iter().filter_map(|framed| framed.frame(*frequency)).collect();
+            n_complete.push(frames.iter().map(|frame| frame.n_complete.clone()).collect());
+            tables.push(frames::strategy_table(&frames, &ctx.views[0]));
+        }
+        lock(&self.context.get().mirror).n_complete = n_complete;
+        Python::attach(|py| {
+            let tables: PyResult<Vec<_>> = tables.into_iter().collect();
+            let handed = tables.and_then(|tables| self.set_frames.call1(py, (tables,)));
+            handed.map(drop).map_err(|error| {
+                let message = error.value(py).to_string();
+                let _ = self.share.stash(py, error);
+                StrategyFailure(message)
+            })
         })
     }
 
@@ -690,25 +788,65 @@ fn keep_free(bar: &mut Py<PyBar>) -> Result<(), StrategyFailure> {
     })
 }
 
-fn replay(ctx: &mut Context<'_>, asked: &[Asked]) {
+fn replay(ctx: &mut Context<'_>, asked: &[Asked]) -> Result<(), StrategyFailure> {
     for item in asked {
-        match *item {
+        match item {
             Asked::Submit(request) => {
-                ctx.submit(request);
+                ctx.submit(*request);
             }
-            Asked::Cancel(id) => ctx.cancel(id),
-            Asked::Amend(id, amendment) => ctx.amend(id, amendment),
-            Asked::Target(instrument, target, tag) => ctx.target(instrument, target, tag),
+            Asked::Cancel(id) => ctx.cancel(*id),
+            Asked::Amend(id, amendment) => ctx.amend(*id, *amendment),
+            Asked::Target(instrument, target, tag) => ctx.target(*instrument, *target, *tag),
+            Asked::Schedule(name, when, priority) => ctx.schedule(name, *when, *priority)?,
+            Asked::CancelTimer(name) => ctx.cancel_timer(name)?,
         }
     }
+    Ok(())
 }
 
 impl Strategy for PyStrategy {
+    fn frequencies(&self) -> Vec<Frequency> {
+        self.frequencies.clone()
+    }
+
     fn on_start(&mut self, ctx: &mut Context<'_>) -> Result<(), StrategyFailure> {
+        {
+            let mut mirror = lock(&self.context.get().mirror);
+            mirror.place = ctx.place.cloned();
+            mirror.owner = ctx.owner;
+        }
+        if !self.frequencies.is_empty() && !ctx.views.is_empty() {
+            self.hand_frames(ctx)?;
+        }
         match &self.hooks.on_start {
             Some(hook) => self.call(ctx, None, hook, |py, hook| hook.call0(py)),
             None => Ok(()),
         }
+    }
+
+    fn on_day(&mut self, ctx: &mut Context<'_>, date: TradingDate) -> Result<(), StrategyFailure> {
+        match &self.hooks.on_day {
+            Some(hook) => self.call(ctx, None, hook, |py, hook| hook.call1(py, (date.0,))),
+            None => Ok(()),
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Context<'_>, timer: &Timer) -> Result<(), StrategyFailure> {
+        match &self.hooks.on_timer {
+            Some(hook) => {
+                let args = (&*timer.name, timer.due.0, timer.date.0);
+                self.call(ctx, None, hook, |py, hook| hook.call1(py, args))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn on_coarse_bar(&mut self, ctx: &mut Context<'_>, bar: CoarseBarAt) -> Result<(), StrategyFailure> {
+        let Some(hook) = &self.hooks.on_coarse_bar else { return Ok(()) };
+        let frequency = self.frequencies.iter().position(|known| *known == bar.frequency);
+        let args = (frequency, bar.instrument.ix(), bar.ix);
+        let at = ctx.row_now(bar.instrument).map(|row| BarAt { instrument: bar.instrument, row });
+        self.call(ctx, at, hook, |py, hook| hook.call1(py, args))
     }
 
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {

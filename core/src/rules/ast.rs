@@ -23,6 +23,8 @@ pub(super) enum AstKind<'a> {
     Number(f64),
     Bool(bool),
     Name(&'a str),
+    /// In quotes.
+    Text(&'a str),
     Negate(AstIx),
     Not(AstIx),
     Arithmetic(ArithmeticOp, AstIx, AstIx),

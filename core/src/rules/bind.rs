@@ -48,6 +48,7 @@ pub(super) fn bind(program: &Program, rows: &[&[f64]]) -> BatchGraph {
         nodes: builder.nodes,
         uses: builder.uses,
         ranked: builder.ranked,
+        frequencies: program.frequencies.clone(),
         series: program.series.iter().map(|name| SeriesName::of(name)).collect(),
         n_slots: program.slots.len(),
         slots,
@@ -69,6 +70,8 @@ struct Builder<'a> {
     nodes: Vec<Node>,
     uses: Vec<u32>,
     ranked: Vec<bool>,
+    /// The bars that the expression at hand is evaluated on.
+    space: u8,
     known: HashMap<Node, NodeIx, BuildHasherDefault<Mixer>>,
 }
 
@@ -83,6 +86,7 @@ impl<'a> Builder<'a> {
             nodes: Vec::new(),
             uses: Vec::new(),
             ranked: Vec::new(),
+            space: 0,
             known: HashMap::default(),
         }
     }
@@ -134,6 +138,7 @@ impl<'a> Builder<'a> {
     }
 
     fn expr(&mut self, expr: &Expr, row: &[f64]) -> Result<NodeIx, RuleError> {
+        self.space = expr.space;
         Ok(match &expr.kind {
             ExprKind::Number(value) => self.number(*value),
             ExprKind::Bool(value) => self.truth(Truth::of(*value)),
@@ -164,6 +169,15 @@ impl<'a> Builder<'a> {
                     all = self.logic(LogicOp::And, all, one);
                 }
                 all
+            }
+            ExprKind::On { space, x } => {
+                let inner = self.bound[*x];
+                let node = &self.nodes[inner.ix()];
+                match node.op {
+                    Op::Const(_) | Op::Truth(_) => inner,
+                    op if op.is_condition() => self.intern(Op::OnTruths(*space), &[inner]),
+                    _ => self.intern(Op::OnNums(*space), &[inner]),
+                }
             }
             ExprKind::Call { def, args } => {
                 let mut nodes = std::mem::take(&mut self.args);
@@ -437,7 +451,9 @@ impl<'a> Builder<'a> {
 
     /// The node for an operation, made only if there is none yet.
     fn intern(&mut self, op: Op, args: &[NodeIx]) -> NodeIx {
-        let node = Node::new(op, args);
+        // Constants are the same on all bars.
+        let space = if matches!(op, Op::Const(_) | Op::Truth(_)) { 0 } else { self.space };
+        let node = Node::new(op, space, args);
         let next = NodeIx(self.nodes.len() as u32);
         let ix = *self.known.entry(node).or_insert(next);
         if ix == next {

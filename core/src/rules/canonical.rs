@@ -40,6 +40,17 @@ fn write_expr(program: &Program, ix: ExprIx, text: &mut String) {
             }
             text.push(')');
         }
+        ExprKind::On { space, x } => {
+            let frequency = program.frequencies.get(usize::from(*space).wrapping_sub(1));
+            // Writing to a String does not fail.
+            _ = write!(text, "{}(\"", super::ON);
+            if let Some(frequency) = frequency {
+                _ = write!(text, "{frequency}");
+            }
+            text.push_str("\", ");
+            write_expr(program, *x, text);
+            text.push(')');
+        }
         ExprKind::Call { def, args } => {
             text.push_str(def.name);
             text.push('(');

@@ -30,6 +30,16 @@ pub struct Evaluator {
     truths_pool: Vec<Vec<Truth>>,
     relations_pool: Vec<Vec<Relation>>,
     positions: Vec<u32>,
+    /// For each frequency of the graph.
+    coarse: Vec<Coarse>,
+}
+
+/// Evaluates what stands in `on`, over the coarse bars of the same asset.
+#[derive(Debug)]
+struct Coarse {
+    evaluator: Evaluator,
+    /// For the asset at hand.
+    has_begun: bool,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +92,7 @@ impl Evaluator {
             truths_pool: Vec::new(),
             relations_pool: Vec::new(),
             positions: Vec::new(),
+            coarse: Vec::new(),
         }
     }
 
@@ -93,6 +104,12 @@ impl Evaluator {
         self.held_bytes = 0;
         self.n_rows = n_rows;
         self.memo.resize_with(graph.n_nodes(), Memo::default);
+        let limit = self.max_held_bytes;
+        let fresh = || Coarse { evaluator: Self::with_memory_limit(limit), has_begun: false };
+        self.coarse.resize_with(graph.frequencies.len(), fresh);
+        for coarse in &mut self.coarse {
+            coarse.has_begun = false;
+        }
     }
 
     /// Writes a condition: 1 where it holds, 0 where it does not or is undefined.
@@ -193,6 +210,10 @@ impl Evaluator {
             memo.pins += 1;
             return Ok(Value::Memo(ix));
         }
+        if let Op::OnNums(space) | Op::OnTruths(space) = node.op {
+            let column = self.on_coarse(graph, source, node, usize::from(space) - 1)?;
+            return Ok(self.finished(graph, ix, column));
+        }
         let mut args = [Value::Nothing, Value::Nothing, Value::Nothing, Value::Nothing];
         for (arg, &operand) in args.iter_mut().zip(node.args()) {
             let value = self.value(graph, source, operand)?;
@@ -202,12 +223,63 @@ impl Evaluator {
         for arg in args {
             self.release(arg);
         }
+        Ok(self.finished(graph, ix, column))
+    }
+
+    /// A column just made: kept where there are more readers than the one at hand.
+    fn finished(&mut self, graph: &BatchGraph, ix: NodeIx, column: Column) -> Value {
         if graph.uses[ix.ix()] > 1 {
             self.store(graph, ix, column);
             self.memo[ix.ix()].pins = 1;
-            return Ok(Value::Memo(ix));
+            return Value::Memo(ix);
         }
-        Ok(Value::Own(column))
+        Value::Own(column)
+    }
+
+    /// The values of coarse bars, at each bar that of the last one complete; undefined before the first.
+    fn on_coarse(
+        &mut self,
+        graph: &BatchGraph,
+        source: &dyn SeriesSource,
+        node: &Node,
+        at: usize,
+    ) -> Result<Column, RuleError> {
+        let frame = graph.frequencies.get(at).and_then(|frequency| source.frame(*frequency));
+        let (Some(frame), Some(coarse), [inner]) = (frame, self.coarse.get_mut(at), node.args()) else {
+            return Err(fault("the source has no coarse bars".to_string()));
+        };
+        let mut coarse = std::mem::replace(coarse, Coarse { evaluator: Self::new(), has_begun: false });
+        if !coarse.has_begun {
+            coarse.evaluator.begin(graph, frame.len());
+            coarse.has_begun = true;
+        }
+        let evaluator = &mut coarse.evaluator;
+        let value = evaluator.root(graph, frame, *inner, node.op.is_condition())?;
+        let last = |row: usize| frame.n_complete_at(row as u32).checked_sub(1);
+        let column = if node.op.is_condition() {
+            let mut out = self.truths_buffer();
+            let truths = evaluator.truths_of(&value)?;
+            for (row, o) in out.iter_mut().enumerate() {
+                *o = last(row).map_or(Truth::UNDEFINED, |at| match truths {
+                    Truths::Same(truth) => truth,
+                    Truths::Column(column) => column[at],
+                });
+            }
+            Column::Truths(out)
+        } else {
+            let mut out = self.nums_buffer();
+            let nums = evaluator.nums_of(graph, frame, &value)?;
+            for (row, o) in out.iter_mut().enumerate() {
+                *o = last(row).map_or(f64::NAN, |at| match nums {
+                    Nums::Same(number) => number,
+                    Nums::Column(column) => column[at],
+                });
+            }
+            Column::Nums(out)
+        };
+        evaluator.release(value);
+        self.coarse[at] = coarse;
+        Ok(column)
     }
 
     /// A column of the source. Infinities in an extra column count as undefined like any other.

@@ -5,6 +5,7 @@ use super::bind;
 use super::kernels::{BinaryOp, UnaryOp};
 use super::program::Program;
 use super::relation::Relations;
+use crate::data::Frequency;
 use crate::error::RuleError;
 use crate::indicators::{MacdPeriods, Period, StochPeriods, Truth};
 
@@ -36,6 +37,7 @@ pub struct BatchGraph {
     /// For each node, whether a rank stands in it or below.
     pub(super) ranked: Vec<bool>,
     pub(super) series: Vec<SeriesName>,
+    pub(super) frequencies: Vec<Frequency>,
     pub(super) n_slots: usize,
     /// Slots of all good trials, one after another.
     pub(super) slots: Vec<BoundSlot>,
@@ -91,18 +93,20 @@ impl SeriesName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub op: Op,
+    /// Which bars it is evaluated on, as `Expr::space`.
+    space: u8,
     args: [NodeIx; 4],
     n_args: u8,
 }
 
 impl Node {
-    pub fn new(op: Op, operands: &[NodeIx]) -> Self {
+    pub fn new(op: Op, space: u8, operands: &[NodeIx]) -> Self {
         debug_assert!(operands.len() <= 4, "operands of {op:?}");
         let mut args = [NodeIx(0); 4];
         for (arg, &operand) in args.iter_mut().zip(operands) {
             *arg = operand;
         }
-        Self { op, args, n_args: operands.len().min(4) as u8 }
+        Self { op, space, args, n_args: operands.len().min(4) as u8 }
     }
 
     #[inline]
@@ -155,6 +159,10 @@ pub(super) enum Op {
     Mfi(Period),
     /// x, over all assets
     Rank,
+    /// A number of coarse bars, as of the last complete one
+    OnNums(u8),
+    /// A condition of coarse bars, as of the last complete one
+    OnTruths(u8),
 }
 
 /// Indicators of one column and one period.
@@ -204,7 +212,16 @@ pub(super) enum StochOut {
 
 impl Op {
     pub fn is_condition(self) -> bool {
-        matches!(self, Self::Truth(_) | Self::Test(_) | Self::Cross(..) | Self::And | Self::Or | Self::Not)
+        matches!(
+            self,
+            Self::Truth(_)
+                | Self::Test(_)
+                | Self::Cross(..)
+                | Self::And
+                | Self::Or
+                | Self::Not
+                | Self::OnTruths(_)
+        )
     }
 
     /// Whether operands are read as whole columns, so that a constant one must be written out.

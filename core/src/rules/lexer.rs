@@ -12,6 +12,8 @@ pub(super) enum TokenKind<'a> {
     Number(f64),
     Name(&'a str),
     Symbol(&'static str),
+    /// Between quotes of either kind.
+    Text(&'a str),
     End,
 }
 
@@ -69,6 +71,11 @@ fn token(rest: &str, first: char) -> Result<(TokenKind<'_>, usize), String> {
     if is_name_start(first) {
         let n_bytes = rest.find(|c| !is_name_part(c)).unwrap_or(rest.len());
         return Ok((TokenKind::Name(&rest[..n_bytes]), n_bytes));
+    }
+    if first == '"' || first == '\'' {
+        let inner = &rest[1..];
+        let end = inner.find(first).ok_or_else(|| format!("the quote {first} is not closed"))?;
+        return Ok((TokenKind::Text(&inner[..end]), end + 2));
     }
     if let Some(symbol) = SYMBOLS.iter().find(|s| rest.starts_with(**s)) {
         if *symbol == "*" && rest.starts_with("**") {

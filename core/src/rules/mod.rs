@@ -11,6 +11,7 @@ mod bind;
 mod call;
 mod canonical;
 mod eval;
+mod frames;
 mod functions;
 mod graph;
 mod kernels;
@@ -30,11 +31,16 @@ pub(crate) use names::suggestion;
 pub use panel::{PanelColumns, PanelEvaluator};
 pub use program::{Program, SlotDef, SlotKind};
 
+use crate::data::{CoarseFrame, Frequency};
+
 /// The price and volume columns that every panel has.
 pub const STANDARD_SERIES: [&str; 5] = ["open", "high", "low", "close", "volume"];
 
 /// The series that is made rather than read: 0 on the first bar of the asset, then 1, 2, ...
 pub const BAR_INDEX: &str = "bar_index";
+
+/// The form that evaluates an expression on coarse bars: `on("1d", sma(close, 20))`.
+pub const ON: &str = "on";
 
 /// The columns of one asset, all of the same length.
 pub trait SeriesSource {
@@ -46,4 +52,10 @@ pub trait SeriesSource {
 
     /// One of the standard series or an extra column, by name.
     fn column(&self, name: &str) -> Option<&[f64]>;
+
+    /// Its coarse bars of a frequency, for expressions in `on`.
+    fn frame(&self, frequency: Frequency) -> Option<&CoarseFrame<'_>> {
+        let _ = frequency;
+        None
+    }
 }

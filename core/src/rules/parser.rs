@@ -80,7 +80,7 @@ impl<'a> Parser<'a> {
     fn add(&mut self, kind: AstKind<'a>, column: usize) -> Result<AstIx, Fault> {
         // Long chains and argument lists become towers of pairs later, so their length counts as depth.
         let (below, own) = match &kind {
-            AstKind::Number(_) | AstKind::Bool(_) | AstKind::Name(_) => (0, 1),
+            AstKind::Number(_) | AstKind::Bool(_) | AstKind::Name(_) | AstKind::Text(_) => (0, 1),
             AstKind::Negate(a) | AstKind::Not(a) => (self.depth(*a), 1),
             AstKind::Arithmetic(_, a, b) | AstKind::Logic(_, a, b) => (self.depth(*a).max(self.depth(*b)), 1),
             AstKind::Compare { ops, operands } => {
@@ -145,6 +145,7 @@ impl<'a> Parser<'a> {
         let column = token.column;
         match token.kind {
             TokenKind::Number(value) => self.add(AstKind::Number(value), column),
+            TokenKind::Text(text) => self.add(AstKind::Text(text), column),
             TokenKind::Symbol("-") => {
                 let inner = self.expression(NEGATE)?;
                 self.add(AstKind::Negate(inner), column)
@@ -219,7 +220,7 @@ fn unexpected(token: &Token<'_>, wanted: &str) -> Fault {
     let message = match token.kind {
         TokenKind::End => format!("the text ends where {wanted} is expected"),
         TokenKind::Number(value) => format!("unexpected {value}, {wanted} is expected"),
-        TokenKind::Name(name) => format!("unexpected {name:?}, {wanted} is expected"),
+        TokenKind::Name(name) | TokenKind::Text(name) => format!("unexpected {name:?}, {wanted} is expected"),
         TokenKind::Symbol("=") => "unexpected \"=\", equality is written \"==\"".to_string(),
         TokenKind::Symbol(symbol) => format!("unexpected {symbol:?}, {wanted} is expected"),
     };

@@ -2,7 +2,8 @@
 
 use super::ast::{ArithmeticOp, CompareOp, LogicOp};
 use super::functions::{Function, FunctionDef};
-use super::{BAR_INDEX, STANDARD_SERIES, bind, canonical, functions, lexer, resolve};
+use super::{BAR_INDEX, ON, STANDARD_SERIES, bind, canonical, functions, lexer, resolve};
+use crate::data::Frequency;
 use crate::error::RuleError;
 
 /// What a slot of a strategy must hold.
@@ -33,6 +34,8 @@ pub struct Program {
     pub(super) params: Vec<String>,
     /// Columns that are read.
     pub(super) series: Vec<String>,
+    /// Frequencies of `on`: what `Expr::space` counts, from 1.
+    pub(super) frequencies: Vec<Frequency>,
 }
 
 #[derive(Debug, Clone)]
@@ -53,6 +56,8 @@ pub(super) struct Expr {
     pub is_scalar: bool,
     /// The same for every trial.
     pub is_fixed: bool,
+    /// Which bars it is evaluated on: 0 the bars themselves, else the place of a frequency, from 1.
+    pub space: u8,
     /// The slot it was written in.
     pub slot_ix: usize,
 }
@@ -68,8 +73,19 @@ pub(super) enum ExprKind {
     Not(ExprIx),
     Arithmetic(ArithmeticOp, ExprIx, ExprIx),
     Logic(LogicOp, ExprIx, ExprIx),
-    Compare { ops: Vec<CompareOp>, operands: Vec<ExprIx> },
-    Call { def: &'static FunctionDef, args: Vec<ExprIx> },
+    Compare {
+        ops: Vec<CompareOp>,
+        operands: Vec<ExprIx>,
+    },
+    Call {
+        def: &'static FunctionDef,
+        args: Vec<ExprIx>,
+    },
+    /// An expression of coarse bars, as of the last complete one.
+    On {
+        space: u8,
+        x: ExprIx,
+    },
 }
 
 impl Program {
@@ -82,6 +98,7 @@ impl Program {
             exprs: Vec::new(),
             params: params.iter().map(|&p| p.to_string()).collect(),
             series: Vec::new(),
+            frequencies: Vec::new(),
         };
         for slot in slots {
             resolve::add_slot(&mut program, slot, extra)?;
@@ -113,6 +130,11 @@ impl Program {
         self.params.iter().enumerate().filter(|(ix, _)| !is_used(*ix)).map(|(_, name)| name.clone()).collect()
     }
 
+    /// Frequencies of coarse bars that some slot reads, in order of first use.
+    pub fn frequencies(&self) -> &[Frequency] {
+        &self.frequencies
+    }
+
     /// Columns that some slot reads, in order of first use.
     pub fn series(&self) -> &[String] {
         &self.series
@@ -132,7 +154,7 @@ fn check_params(params: &[&str], extra: &[&str]) -> Result<(), RuleError> {
             "is not a name: letters, digits and underscores, not a digit first"
         } else if name == BAR_INDEX || STANDARD_SERIES.contains(&name) || extra.contains(&name) {
             "has the name of a series"
-        } else if functions::find(name).is_some() {
+        } else if functions::find(name).is_some() || name == ON {
             "has the name of a function"
         } else if params[..ix].contains(&name) {
             "is declared twice"

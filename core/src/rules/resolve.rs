@@ -5,7 +5,8 @@ use super::functions::{self, ArgKind, Function, FunctionDef};
 use super::lexer::Fault;
 use super::names::suggestion;
 use super::program::{Expr, ExprIx, ExprKind, Program, Slot, SlotDef, SlotKind};
-use super::{BAR_INDEX, STANDARD_SERIES, parser};
+use super::{BAR_INDEX, ON, STANDARD_SERIES, parser};
+use crate::data::Frequency;
 use crate::error::RuleError;
 
 /// Reads one slot into the program.
@@ -13,8 +14,15 @@ pub(super) fn add_slot(program: &mut Program, slot: &SlotDef<'_>, extra: &[&str]
     let place = Place { slot: slot.name, text: slot.text };
     let ast = parser::parse(slot.text).map_err(|fault| place.syntax(fault))?;
     let slot_ix = program.slots.len();
-    let mut resolver =
-        Resolver { program, place, extra, slot_ix, found: Vec::with_capacity(ast.nodes.len()) };
+    let mut resolver = Resolver {
+        program,
+        place,
+        extra,
+        slot_ix,
+        found: Vec::with_capacity(ast.nodes.len()),
+        spaces: Vec::new(),
+    };
+    resolver.spaces = resolver.spaces_of(&ast)?;
     let root = resolver.all(&ast)?;
     resolver.check_root(root, slot.kind)?;
     program.slots.push(Slot { name: slot.name.to_string(), kind: slot.kind, root });
@@ -65,6 +73,18 @@ struct Resolver<'a> {
     slot_ix: usize,
     /// The expression of each tree node so far.
     found: Vec<ExprIx>,
+    /// For each tree node, the bars that it is evaluated on.
+    spaces: Vec<u8>,
+}
+
+/// The frequency and the expression of an `on(...)`, where both are there.
+fn on_parts(kind: &AstKind<'_>) -> Option<[AstIx; 2]> {
+    match kind {
+        AstKind::Call { function, positional, keyword } if *function == ON && keyword.is_empty() => {
+            <[AstIx; 2]>::try_from(positional.as_slice()).ok()
+        }
+        _ => None,
+    }
 }
 
 impl Resolver<'_> {
@@ -78,11 +98,83 @@ impl Resolver<'_> {
         Ok(last)
     }
 
+    /// Hands the frequency of each `on(...)` down to what it is applied to; what is made stands after its parts.
+    fn spaces_of(&mut self, ast: &Ast<'_>) -> Result<Vec<u8>, RuleError> {
+        let mut spaces = vec![0; ast.nodes.len()];
+        let mut named = vec![false; ast.nodes.len()];
+        for (ix, node) in ast.nodes.iter().enumerate().rev() {
+            let own = spaces[ix];
+            if let Some([frequency, x]) = on_parts(&node.kind) {
+                if own != 0 {
+                    return Err(self.place.type_error(node.column, "on does not stand inside another on"));
+                }
+                spaces[x] = self.space(ast, frequency)?;
+                named[frequency] = true;
+                continue;
+            }
+            if matches!(&node.kind, AstKind::Call { function, .. } if *function == ON) {
+                return Err(self.bad_on(node.column));
+            }
+            let mut hand = |a: AstIx| spaces[a] = own;
+            match &node.kind {
+                AstKind::Text(text) if !named[ix] => {
+                    let message =
+                        format!("{text:?} in quotes is a frequency, which stands only in {ON}(\"1d\", x)");
+                    return Err(self.place.syntax(Fault { column: node.column, message }));
+                }
+                AstKind::Number(_) | AstKind::Bool(_) | AstKind::Name(_) | AstKind::Text(_) => {}
+                AstKind::Negate(a) | AstKind::Not(a) => hand(*a),
+                AstKind::Arithmetic(_, a, b) | AstKind::Logic(_, a, b) => [*a, *b].into_iter().for_each(hand),
+                AstKind::Compare { operands, .. } => operands.iter().copied().for_each(hand),
+                AstKind::Call { positional, keyword, .. } => {
+                    let named = keyword.iter().map(|(_, _, a)| *a);
+                    positional.iter().copied().chain(named).for_each(hand);
+                }
+            }
+        }
+        Ok(spaces)
+    }
+
+    fn bad_on(&self, column: usize) -> RuleError {
+        let message = format!("{ON} takes a frequency and an expression: {ON}(\"1d\", sma(close, 20))");
+        self.place.syntax(Fault { column, message })
+    }
+
+    /// The place of a frequency among those of the program, from 1.
+    fn space(&mut self, ast: &Ast<'_>, node: AstIx) -> Result<u8, RuleError> {
+        let column = ast.nodes[node].column;
+        let AstKind::Text(text) = ast.nodes[node].kind else {
+            let message = format!("the frequency of {ON} is written in quotes, such as \"1d\"");
+            return Err(self.place.syntax(Fault { column, message }));
+        };
+        let fault = |message: String| self.place.syntax(Fault { column, message });
+        let frequency = Frequency::parse(text).map_err(|error| fault(error.to_string()))?;
+        let known = &mut self.program.frequencies;
+        let at = known.iter().position(|f| *f == frequency).unwrap_or_else(|| {
+            known.push(frequency);
+            known.len() - 1
+        });
+        u8::try_from(at + 1).map_err(|_| fault("more than 255 frequencies".to_owned()))
+    }
+
+    /// An expression of coarse bars; its value is undefined until the first of them is complete.
+    fn on(&mut self, ast: &Ast<'_>, [_, node]: [AstIx; 2]) -> Result<ExprIx, RuleError> {
+        let x = self.found[node];
+        let Expr { is_condition, is_scalar, is_fixed, .. } = self.program.exprs[x];
+        if is_scalar {
+            let message = format!("x of {ON} must be a series, got a constant");
+            return Err(self.place.type_error(ast.nodes[node].column, &message));
+        }
+        Ok(self.leaf(ExprKind::On { space: self.spaces[node], x }, is_condition, false, is_fixed))
+    }
+
     fn node(&mut self, ast: &Ast<'_>, kind: &AstKind<'_>, column: usize) -> Result<ExprIx, RuleError> {
         Ok(match kind {
             AstKind::Number(value) => self.number(*value),
             AstKind::Bool(value) => self.leaf(ExprKind::Bool(*value), true, true, true),
             AstKind::Name(name) => self.name(name, column)?,
+            // The frequency of an `on`, which is known already; nothing reads it.
+            AstKind::Text(_) => self.number(0.0),
             AstKind::Negate(a) => {
                 let a = self.wanted(ast, *a, false, "the operand of '-'")?;
                 self.made_of(ExprKind::Negate(a), false, &[a])
@@ -114,6 +206,10 @@ impl Resolver<'_> {
                     &checked,
                 )
             }
+            AstKind::Call { function, .. } if *function == ON => match on_parts(kind) {
+                Some(parts) => self.on(ast, parts)?,
+                None => return Err(self.bad_on(column)),
+            },
             AstKind::Call { function, positional, keyword } => {
                 self.call(ast, function, positional, keyword, column)?
             }
@@ -126,7 +222,8 @@ impl Resolver<'_> {
 
     fn leaf(&mut self, kind: ExprKind, is_condition: bool, is_scalar: bool, is_fixed: bool) -> ExprIx {
         let slot_ix = self.slot_ix;
-        self.program.exprs.push(Expr { kind, is_condition, is_scalar, is_fixed, slot_ix });
+        let space = self.spaces.get(self.found.len()).copied().unwrap_or(0);
+        self.program.exprs.push(Expr { kind, is_condition, is_scalar, is_fixed, space, slot_ix });
         self.program.exprs.len() - 1
     }
 
@@ -147,6 +244,10 @@ impl Resolver<'_> {
         if STANDARD_SERIES.contains(&name) || self.extra.contains(&name) {
             let ix = self.series_ix(name);
             return Ok(self.leaf(ExprKind::Series(ix), false, false, true));
+        }
+        if name == ON {
+            let message = format!("{ON} needs its arguments: {ON}(\"1d\", sma(close, 20))");
+            return Err(self.place.syntax(Fault { column, message }));
         }
         if let Some(def) = functions::find(name) {
             let message = format!("{name} is a function and needs its arguments: {}", def.signature());
@@ -190,6 +291,10 @@ impl Resolver<'_> {
         column: usize,
     ) -> Result<ExprIx, RuleError> {
         let def = functions::find(function).ok_or_else(|| self.not_a_function(function, column))?;
+        if def.function == Function::Rank && self.spaces[self.found.len()] != 0 {
+            let message = format!("rank compares assets bar by bar, so it does not stand inside {ON}");
+            return Err(self.place.type_error(column, &message));
+        }
         let written = self.in_order(def, positional, keyword)?;
         let mut args = Vec::with_capacity(written.len());
         for (i, node) in written.iter().enumerate() {
@@ -302,7 +407,7 @@ impl Resolver<'_> {
                 format!("{name} is a {what}, not a function; a value of n bars ago is shift({name}, n)");
             return self.place.syntax(Fault { column, message });
         }
-        self.place.unknown(column, "function", name, &suggestion(name, functions::names()))
+        self.place.unknown(column, "function", name, &suggestion(name, functions::names().chain([ON])))
     }
 
     fn arity(&self, def: &FunctionDef, got: usize) -> RuleError {

@@ -75,6 +75,7 @@ fn make(values: &ParamValues, n_instruments: usize) -> Result<Box<dyn AnyStrateg
 
 impl Strategy for Donchian {
     const WANTS_REPORTS: bool = false;
+    const WANTS_CLOCK: bool = false;
 
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
         let channel = &mut self.channels[bar.instrument.ix()];

@@ -67,6 +67,7 @@ fn make(values: &ParamValues, n_instruments: usize) -> Result<Box<dyn AnyStrateg
 
 impl Strategy for SmaCross {
     const WANTS_REPORTS: bool = false;
+    const WANTS_CLOCK: bool = false;
 
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
         let lines = &mut self.lines[bar.instrument.ix()];

@@ -85,8 +85,10 @@ def test_only_overridden_hooks_are_called() -> None:
         def on_trade(self, trade: Trade) -> None: ...
 
     strategy, _ = bound(Some)
-    assert [hook is not None for hook in strategy._hooks()] == [False, True, False, False, True, False]
-    assert bound(Plain)[0]._hooks() == (None,) * 6
+    assert [hook is not None for hook in strategy._hooks()] == [
+        *(False, False, False, False, True, False, False, True, False)
+    ]
+    assert bound(Plain)[0]._hooks() == (None,) * 9
 
 
 def test_history_is_a_read_only_view_that_ends_at_the_current_bar() -> None:
@@ -186,7 +188,7 @@ def test_on_bars_shows_the_assets_with_a_bar_and_wants_a_symbol() -> None:
                 bars["ZZZ"]
 
     strategy, ctx = bound(Cross)
-    on_bars = strategy._hooks()[2]
+    on_bars = strategy._hooks()[5]
     on_bars()
     ctx.step = 0
     on_bars()
@@ -217,8 +219,8 @@ def test_updates_are_frozen_and_name_the_default_symbol() -> None:
         "reason": None,
         "tag": "",
     }
-    hooks[3](raw)
-    hooks[4]({"order": 1, "symbol": "BBB", "side": 1, "qty": 5.0, "price": 2.0, "fees": 0.1, "tag": "x"})
+    hooks[6](raw)
+    hooks[7]({"order": 1, "symbol": "BBB", "side": 1, "qty": 5.0, "price": 2.0, "fees": 0.1, "tag": "x"})
     assert seen[0] == Order(1, "BBB", 1, 5.0, None, "accepted", None, "")
     assert seen[1] == Trade(1, "BBB", 1, 5.0, 2.0, 0.1, "x")
     assert ctx.calls == [("submit", 1, -1, 5.0, {"size": "qty"})]
