@@ -217,10 +217,8 @@ fn weeks_and_months_end_when_they_have_ended() {
 fn a_timer_taken_back_is_silent_even_if_due_now() {
     let timers = vec![("first", When::EveryBars(2), 0), ("second", When::EveryBars(2), 1)];
     let log = Log { timers, cancels: Some(("first", "second")), ..Log::default() };
-    let mut market = Market::default();
-    market.time_zone = String::new();
     let mut strategy = log;
-    let error = run_on(&half_hours(&[0]), &market, &mut strategy).unwrap_err().to_string();
+    let error = run_on(&half_hours(&[0]), &Market::default(), &mut strategy).unwrap_err().to_string();
     // The second time there is nothing to take back.
     assert!(error.contains("no timer is named \"second\", set are [\"first\"]"), "{error}");
     assert!(strategy.heard.iter().all(|(what, _)| what != "second"));
