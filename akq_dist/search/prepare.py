@@ -41,6 +41,9 @@ ENUMERATE = "enumerate"
 """Source of points of a space that fits the budget: each point once, in grid order, whatever the sampler."""
 
 _SEED_LIMIT = 2**63
+_COMPOUNDING = ("cagr", "calmar")
+_MIN_RETURNS = 21
+"""Daily returns below which a growth rate a year means nothing."""
 _EPOCH = dt.date(1970, 1, 1).toordinal()
 
 
@@ -202,6 +205,7 @@ def prepare(request: Request) -> Prepared:
     if source is None:
         _check_rules(spec, plan.unused_params)
     plan.check(panel)
+    _check_span(spec, data)
     windows = _windows(spec, data, plan.outputs, panel.n_assets)
     names = tuple(plan.outputs) if windows is None else windows.names(plan.outputs)
     objectives = []
@@ -286,6 +290,24 @@ def _check_rules(spec: SweepSpec, unused: list[str]) -> None:
         )
     # The space itself says which choice is text, which rules cannot take.
     spec.space.rule_values(np.zeros((0, len(spec.space))))
+
+
+def _check_span(spec: SweepSpec, data: PanelData) -> None:
+    """Refuse to rank by a growth rate that a few days are annualised to (SEMANTICS section 8)."""
+    compounding = [part.metric for part in spec.objective if part.metric in _COMPOUNDING]
+    if not compounding or spec.metrics.returns != "daily":
+        return
+    import pyarrow.compute as pc
+
+    dates = pc.unique(data.table.column("date"))
+    if spec.data.start is not None:
+        dates = dates.filter(pc.greater_equal(dates, spec.data.start))
+    n_returns = max(0, len(dates) - 1)
+    if n_returns < _MIN_RETURNS:
+        raise AkqUsageError(
+            f"objective: {compounding[0]} annualises the growth of {n_returns} daily returns; "
+            f"it is ranked from {_MIN_RETURNS} on, rank by total_return instead"
+        )
 
 
 def _check_python(request: Request) -> None:

@@ -111,6 +111,24 @@ def test_an_unknown_metric_is_an_error_before_anything_runs() -> None:
         akq.optimize({**sweep, "objective": {"metric": "sharp"}}, data=walk(50))
 
 
+@pytest.mark.parametrize("metric", ["cagr", "calmar"])
+def test_a_growth_rate_of_a_few_days_is_not_ranked(metric: str) -> None:
+    sweep = {
+        "name": "x",
+        "strategy": {"rules": {"enter": "close > sma(close, n)"}},
+        "space": {"n": {"int": [2, 3]}},
+        "objective": {"metric": metric},
+    }
+    with pytest.raises(akq.AkqUsageError, match=f"{metric} annualises the growth of 20 daily returns"):
+        akq.optimize(sweep, data=walk(21))
+    # The window counts, not the bars before it that warm indicators.
+    late = {"table": walk(60), "start": "2024-02-15"}
+    with pytest.raises(akq.AkqUsageError, match="growth of 14 daily returns"):
+        akq.optimize(sweep, data=late)
+    assert akq.optimize(sweep, data=walk(22)).frame.height == 2
+    assert akq.optimize({**sweep, "objective": {"metric": "total_return"}}, data=walk(21)).frame.height == 2
+
+
 def test_the_cost_of_a_run_grows_with_its_trades_and_not_with_their_square() -> None:
     def seconds(n: int) -> float:
         data = walk(n)
