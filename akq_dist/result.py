@@ -152,12 +152,11 @@ class BacktestResult:
 
         if table not in FRAMES:
             raise AkqUsageError(f"unknown table {table!r}{did_you_mean(table, FRAMES)}")
-        if table == "strategies" and table not in self.tables:
-            raise AkqUsageError("one strategy had the account for itself: there is no table strategies")
+        if table not in self.names:
+            why = "a run of one strategy" if table == "strategies" else "a run without details"
+            raise AkqUsageError(f"{why} has no table {table}")
         made = pl.from_arrow(self.tables[_DERIVED.get(table, table)])
         assert isinstance(made, pl.DataFrame)
-        if table not in self.names:
-            raise AkqUsageError(f"a run without details has no {table}")
         if table in _DERIVED:
             from akq_dist import frames
 

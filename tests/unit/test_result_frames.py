@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import akq_dist as akq
 from akq_dist import frames
-from akq_dist.result import FRAMES
 
 MULTIPLIER = 2.0
 
@@ -183,7 +182,7 @@ def test_every_table_pickles_and_goes_to_pandas_and_to_a_file(tmp_path: Any) -> 
     result = run()
     again = pickle.loads(pickle.dumps(result))
     folder = result.save(tmp_path / "out")
-    for name in FRAMES:
+    for name in result.names:
         frame = result.frame(name)
         assert again.frame(name).equals(frame), name
         assert pl.read_parquet(folder / f"{name}.parquet").equals(frame), name
@@ -209,7 +208,7 @@ def test_a_run_without_details_says_what_it_does_not_have(tmp_path: Any) -> None
     assert bare.drawdowns.equals(whole.drawdowns)
     assert bare.trades.equals(whole.trades)
     for name in ("exposure", "turnover"):
-        with pytest.raises(akq.AkqUsageError, match=f"a run without details has no {name}"):
+        with pytest.raises(akq.AkqUsageError, match=f"a run without details has no table {name}"):
             bare.frame(name)
     assert not (bare.save(tmp_path) / "exposure.parquet").exists()
 
