@@ -24,12 +24,16 @@ __all__ = [
     "SpecError",
     "StrategyContext",
     "__version__",
+    "adjustment_factors",
     "aggregate",
     "aggregate_bars",
     "function_reference",
     "indicator",
+    "market_profile",
+    "market_profiles",
     "metric_names",
     "metric_reference",
+    "price_band",
     "session_dates",
     "strategy_reference",
     "summarize_returns",
@@ -296,6 +300,23 @@ class StrategyContext:
         self, asset: int, value: float, kind: Literal["qty", "value", "pct"], tag: str = "rebalance"
     ) -> None:
         """Move the position to a target, resolved at this close when the callback returns, reductions first."""
+
+def market_profiles() -> list[str]:
+    """Names of the market profiles, `simple` first."""
+
+def market_profile(name: str) -> str:
+    """Every item of a market profile as a JSON mapping. Raises SpecError for an unknown one."""
+
+def adjustment_factors(
+    dates: Sequence[int], close: Sequence[float], actions: str, symbol: str
+) -> list[float]:
+    """One factor a bar that makes prices go on across ex-dates, from nothing later than the bar.
+
+    `dates` are days since 1970, ascending; `actions` is a JSON list of corporate actions.
+    """
+
+def price_band(reference: float, rate: float, tick: float) -> tuple[float, float]:
+    """Lowest and highest price around a reference, rounded to the tick half up in decimal."""
 
 def aggregate_bars(
     panel: Panel,

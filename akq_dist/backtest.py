@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import AkqUsageError
 from akq_dist.specs.execution import execution_plan
+from akq_dist.specs.market import ENGINE_ITEMS
+from akq_dist.specs.market import overrides as market_overrides
+from akq_dist.specs.market_rules import CommissionSpec
 from akq_dist.specs.risk import RiskSpec
 from akq_dist.specs.suggest import did_you_mean
 
@@ -24,7 +27,16 @@ if TYPE_CHECKING:
     from akq_dist.request import Request
     from akq_dist.result import BacktestResult
     from akq_dist.several import Members
-    from akq_dist.specs import ProtectionSpec, RulesSpec, SizeSpec, Space, SweepFile, SweepSpec, TrailingSpec
+    from akq_dist.specs import (
+        MarketSpec,
+        ProtectionSpec,
+        RulesSpec,
+        SizeSpec,
+        Space,
+        SweepFile,
+        SweepSpec,
+        TrailingSpec,
+    )
     from akq_dist.specs.strategy import MemberSpec, StrategySpec
     from akq_dist.strategy import Strategy
     from akq_dist.strategy.signals import Signals
@@ -288,22 +300,7 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
         "constants": {}
         if spec.strategy.python is not None
         else {name: _number(name, value) for name, value in fixed.items()},
-        "market": {
-            "cash": market.cash,
-            "fill": market.fill,
-            "slippage_bps": market.slippage.bps,
-            "commission": {
-                "rate": market.commission.rate,
-                "per_share": market.commission.per_share,
-                "minimum": market.commission.minimum,
-            },
-            "sell_tax": market.sell_tax,
-            "lot": market.lot,
-            "multiplier": market.multiplier,
-            "shorts": market.shorts,
-            "buying_power": market.buying_power,
-            "on_insufficient_cash": market.on_insufficient_cash,
-        },
+        "market": _market(spec.market),
         "mode": spec.mode,
         "window": {"start": _days(spec.data.start), "end": _days(spec.data.end)},
         "metrics": {
@@ -341,6 +338,36 @@ def _member(member: MemberSpec) -> dict[str, Any]:
     params = {} if member.python is not None else member.params
     numbers = {name: _number(f"{member.name}.{name}", value) for name, value in params.items()}
     return {"name": member.name, "strategy": _strategy(member), "params": numbers}
+
+
+def _market(market: MarketSpec) -> dict[str, Any]:
+    """The market of a plan: what the profile does not say by itself."""
+    items: dict[str, Any] = {
+        "cash": market.cash,
+        "fill": market.fill,
+        "slippage_bps": market.slippage.bps,
+    }
+    if market.profile != "simple":
+        return {"profile": market.profile, **items, **market_overrides(market)}
+    commission = market.commission or CommissionSpec()
+    items.update(
+        {
+            "commission": {
+                "rate": commission.rate,
+                "per_share": commission.per_share,
+                "minimum": commission.minimum,
+            },
+            "sell_tax": market.sell_tax,
+            "lot": market.lot,
+            "multiplier": market.multiplier,
+            "shorts": market.shorts,
+            "buying_power": market.buying_power,
+            "on_insufficient_cash": market.on_insufficient_cash,
+        }
+    )
+    given = market.to_dict()
+    items.update({item: given[item] for item in ENGINE_ITEMS if item in given})
+    return items
 
 
 def _rules(rules: RulesSpec) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from akq_dist.specs.constraint import MetricConstraint
 from akq_dist.specs.data import DataSpec
 from akq_dist.specs.execution import ExecutionSpec, ImpactSpec, SlippageSpec
 from akq_dist.specs.load import SweepFile, load_sweep, parse_sweep, to_yaml
-from akq_dist.specs.market import CommissionSpec, MarketSpec
+from akq_dist.specs.market import MarketSpec
+from akq_dist.specs.market_rules import CommissionSpec
 from akq_dist.specs.param import ParamDef
 from akq_dist.specs.risk import RiskSpec
 from akq_dist.specs.space import Space

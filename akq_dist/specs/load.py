@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import AkqUsageError
 from akq_dist.specs.base import EnvText, Place, dotted, shown
+from akq_dist.specs.market import read_profile
 from akq_dist.specs.suggest import did_you_mean
 from akq_dist.specs.sweep import SweepSpec
 from akq_dist.specs.units import redact_url
@@ -105,6 +106,8 @@ def _finish(
 
     used: list[str] = []
     data = _substitute(data, os.environ if environment is None else environment, (), describe, used)
+    if "market" in data:
+        data = {**data, "market": read_profile(data["market"], base_dir)}
     return SweepFile(SweepSpec.parse(data, describe), base_dir, file, tuple(dict.fromkeys(used)))
 
 

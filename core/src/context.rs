@@ -4,7 +4,7 @@ use crate::clock::{Clock, Place, Timers, When};
 use crate::data::{AssetView, BarAt, CoarseFrame, Framed, Frequency};
 use crate::error::TimerError;
 use crate::execution::OrderBook;
-use crate::market::Market;
+use crate::market::{Contract, Market};
 use crate::model::{Amendment, Order, OrderRequest, OrderTag, Side, Size, Tick};
 use crate::portfolio::Portfolio;
 use crate::units::{InstrumentIx, OrderId, StrategyIx};
@@ -56,6 +56,8 @@ pub struct Context<'a> {
     /// Which of the strategies looks.
     pub owner: StrategyIx,
     pub market: &'a Market,
+    /// The rules of every instrument.
+    pub contracts: &'a [Contract],
     /// Equity at the last mark.
     pub equity: f64,
     pub book: &'a mut OrderBook,
@@ -252,8 +254,9 @@ impl Context<'_> {
     }
 
     fn target_qty(&self, instrument: InstrumentIx, target: Target) -> f64 {
-        let unit = self.portfolio.last_close(instrument) * self.market.multiplier;
-        let lot = self.market.lot;
+        let contract = &self.contracts[instrument.ix()];
+        let unit = self.portfolio.last_close(instrument) * self.portfolio.point_value(instrument);
+        let lot = contract.lots.lot;
         let floored = |qty: f64| if lot > 0.0 { (qty.abs() / lot).floor() * lot * qty.signum() } else { qty };
         match target {
             Target::Qty(qty) => qty,

@@ -2,11 +2,14 @@
 
 mod conditional;
 mod control;
+mod expiry;
+mod financing;
 mod holdings;
 mod intrabar;
 mod lifecycle;
 mod session;
 mod timing;
+mod venue;
 
 pub use holdings::{Holding, Holdings};
 pub use session::{Session, SessionEnd, SessionSpec};
@@ -21,7 +24,9 @@ use crate::execution::{
     Closing, Liquidity, Offer, OhlcBar, OrderBook, Resting, Slippage, SlippageModel, Trail, Venue, charge,
     limit_price, stop_price,
 };
-use crate::market::{BuyingPower, FillMode, Market, MarketRules, OnInsufficientCash};
+use crate::market::{
+    Band, BuyingPower, Contract, FillMode, Lots, Market, MarketRules, OnInsufficientCash, PriceLimits,
+};
 use crate::model::{
     Birth, CloseReason, Fill, Order, OrderKind, OrderRequest, OrderStatus, OrderTag, Reject, RoundTrip, Side,
     Size, TimeInForce,
@@ -30,7 +35,7 @@ use crate::portfolio::{Portfolio, is_residue};
 use crate::risk::{Limits, RiskManager, RiskSpec, RiskView};
 use crate::sleeves::Sleeves;
 use crate::strategy::{Strategy, StrategyFailure};
-use crate::units::{InstrumentIx, OrderId, StrategyIx};
+use crate::units::{InstrumentIx, OrderId, StrategyIx, TradingDate};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -90,6 +95,8 @@ pub struct Record {
     pub n_amend_rejects: u64,
     pub fees: f64,
     pub slippage_cost: f64,
+    /// Borrowed units, interest and funding, net: below zero what they brought.
+    pub financing: f64,
     pub traded_notional: f64,
     /// Steps that ended with a position.
     pub exposed_steps: u64,
@@ -120,6 +127,7 @@ impl Record {
         self.n_amend_rejects = 0;
         self.fees = 0.0;
         self.slippage_cost = 0.0;
+        self.financing = 0.0;
         self.traded_notional = 0.0;
         self.exposed_steps = 0;
     }
@@ -136,6 +144,13 @@ pub struct Engine {
     newest: Vec<NewestBar>,
     liquidity: Liquidity,
     limits: Limits,
+    contracts: Vec<Contract>,
+    /// Whether anything happens when a trading date begins or ends.
+    has_dates: bool,
+    /// The trading date before this one, where that matters.
+    last_date: Option<TradingDate>,
+    /// Whether columns of the data move cash or rates at every bar.
+    has_columns: bool,
     record: Record,
     scratch_ids: Vec<OrderId>,
     commands: Vec<Command>,
@@ -161,9 +176,10 @@ impl Engine {
     /// Runs one strategy over one account from the first step of the timeline to the last.
     pub fn run<S: Strategy>(&mut self, spec: &RunSpec<'_>, strategy: &mut S) -> Result<(), EngineError> {
         let symbols = spec.universe.iter().map(|&asset| spec.panel.symbols()[asset].as_str());
-        self.prepare(spec.market, spec.risk, spec.universe.len(), strategy.n_sleeves(), symbols);
+        self.prepare(spec.market, spec.risk, spec.universe.len(), strategy.n_sleeves(), symbols)?;
         self.venue = Venue::Simulated;
         let views: Vec<AssetView<'_>> = spec.universe.iter().map(|&asset| spec.panel.asset(asset)).collect();
+        financing::check_series(spec, &views)?;
         let place = if S::WANTS_CLOCK { spec.market.place()? } else { None };
         let bar_times = spec.panel.bar_times();
         let frequencies = strategy.frequencies();
@@ -198,8 +214,8 @@ impl Engine {
         risk: &RiskSpec,
         n_instruments: usize,
         n_sleeves: usize,
-        symbols: impl Iterator<Item = &'a str>,
-    ) {
+        symbols: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<(), EngineError> {
         self.book.reset();
         self.bus.reset();
         self.outbox.reset();
@@ -209,8 +225,20 @@ impl Engine {
         self.newest.resize(n_instruments, NewestBar::NONE);
         self.portfolio.reset(market.cash, n_instruments, market.multiplier);
         self.sleeves.reset(n_sleeves, n_instruments, market.multiplier);
-        self.liquidity.reset(market.execution, market.lot, n_instruments);
+        self.contracts.clear();
+        for symbol in symbols.clone() {
+            self.contracts.push(Contract::resolve(market, symbol)?);
+        }
+        self.has_dates = venue::has_dates(market, &self.contracts);
+        self.has_columns = market.fx_column.is_some() || market.funding_column.is_some();
+        self.last_date = None;
+        self.portfolio.set_terms(&self.contracts, market.daily_settlement);
+        for sleeve in self.sleeves.each() {
+            sleeve.set_terms(&self.contracts, false);
+        }
+        self.liquidity.reset(market.execution, n_instruments);
         self.limits.reset(risk, market.cash, symbols);
+        Ok(())
     }
 }
 
@@ -289,6 +317,12 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if self.clock.begins_date && self.engine.book.n_dated > 0 {
             self.expire_outdated()?;
         }
+        if self.clock.begins_date && self.engine.has_dates {
+            self.begin_date()?;
+        }
+        if self.engine.has_columns {
+            self.read_columns(bars);
+        }
         self.call(|strategy, ctx| {
             strategy.on_step(ctx, bars);
             Ok(())
@@ -338,6 +372,10 @@ impl<S: Strategy> Loop<'_, '_, S> {
         } else if self.clock.ends_date {
             self.expire_with_date()?;
         }
+        if self.clock.ends_date && self.engine.has_dates {
+            self.end_date()?;
+            self.flush_commands()?;
+        }
         self.record_step();
         Ok(())
     }
@@ -368,6 +406,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             sleeves: engine.sleeves.all(),
             owner: StrategyIx::default(),
             market: self.spec.market,
+            contracts: &engine.contracts,
             equity: self.decision_equity,
             book: &mut engine.book,
             outbox: &mut engine.outbox,
@@ -441,6 +480,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             return Ok(());
         }
         self.start_trailing(id)?;
+        self.put_on_tick(id)?;
         let order = *self.order(id)?;
         match self.check_risk(&order) {
             Ok(qty) => {
@@ -455,14 +495,23 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     /// Units of an order that risk lets pass, or why it does not.
     fn check_risk(&mut self, order: &Order) -> Result<f64, Reject> {
+        if self.is_expired(order) {
+            return Err(Reject::NotTradable);
+        }
         let view = RiskView {
             market: self.spec.market,
+            contracts: &self.engine.contracts,
+            date: self.clock.date,
+            days_ahead: self.days_ahead(order),
             portfolio: &self.engine.portfolio,
             book: &self.engine.book,
             decision_equity: self.decision_equity,
             spec: self.spec.risk,
         };
         let qty = RiskManager.check(order, &view)?;
+        if let Some(reject) = self.refused_by_limits(order) {
+            return Err(reject);
+        }
         if order.birth.is_none() {
             // The order of a trader who changes it is no further order.
             let is_new = order.status == OrderStatus::Submitted;
@@ -534,7 +583,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
             engine.record.n_fills += 1;
             engine.record.fees += fill.fees;
             engine.record.slippage_cost += fill.slippage_cost;
-            engine.record.traded_notional += fill.qty * fill.price * self.spec.market.multiplier;
+            engine.record.traded_notional +=
+                fill.qty * fill.price * engine.portfolio.point_value(fill.instrument);
             if self.spec.keep == Keep::Everything {
                 engine.record.fills.push(*fill);
             }
@@ -657,6 +707,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
             if !belongs || resting.live_from > step || resting.checked_at == Some(step) {
                 continue;
             }
+            if order.birth.is_some() && self.is_held_back(&order) {
+                continue; // nothing of what it protects may be sold today
+            }
             let Some(bar) = self.bar_for(&resting) else { continue };
             self.engine.book.resting[at].checked_at = Some(step);
             let side = order.request.side;
@@ -759,7 +812,10 @@ impl<S: Strategy> Loop<'_, '_, S> {
             return Err(EngineError::Internal("an order fills on a step without a bar"));
         };
         let raw_price = self.taken_price(&request, raw_price, row);
-        let quote = Quote { raw_price, row };
+        let quote = Quote { raw_price, row, band: self.band_at(request.instrument, row) };
+        if self.is_locked_by_limits(&order, &quote, when) {
+            return self.keep_rest(id);
+        }
         let share = match self.share(&order, &quote) {
             Ok(share) => share,
             Err(reject) => {
@@ -775,9 +831,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
             return self.keep_rest(id);
         }
         let qty = share.qty;
-        let multiplier = self.spec.market.multiplier;
+        let point_value = self.engine.portfolio.point_value(request.instrument);
         let price = self.price_of(&request, &quote, qty);
-        let notional = qty * price * multiplier;
+        let notional = qty * price * point_value;
         let fees = self.fees_of(&order, qty, notional);
         let step = self.clock.step;
         self.engine.liquidity.take(request.instrument, step, qty);
@@ -794,7 +850,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             qty,
             price,
             fees,
-            slippage_cost: (price - raw_price).abs() * qty * multiplier,
+            slippage_cost: (price - raw_price).abs() * qty * point_value,
             tag: request.tag,
         };
         let is_whole = qty >= share.wanted;
@@ -829,6 +885,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
         let left = order.remaining();
         let wanted = match request.size {
             Size::BudgetAtFill(budget) if order.progress.filled == 0.0 => {
+                // With margin it is not cash that has to reach.
+                let cash = if market.buying_power() == BuyingPower::Margin { f64::INFINITY } else { cash };
                 let qty = self.affordable(request, budget.min(cash), quote);
                 if qty <= 0.0 {
                     return Err(if budget <= cash { Reject::ZeroQuantity } else { Reject::InsufficientCash });
@@ -847,13 +905,20 @@ impl<S: Strategy> Loop<'_, '_, S> {
             return Err(Reject::ShortNotAllowed);
         }
         let volume = self.volume_at(request.instrument, quote.row);
-        let room = self.engine.liquidity.room(request.instrument, self.clock.step, volume);
+        let contract = &self.engine.contracts[request.instrument.ix()];
+        let room = self.engine.liquidity.room(request.instrument, self.clock.step, volume, contract.lots.lot);
+        if request.side == Side::Sell && order.birth.is_none() && self.is_oversold(request.instrument, wanted)
+        {
+            return Err(Reject::NotSellable);
+        }
+        let room = if order.birth.is_some() { room.min(self.sellable_room(order)) } else { room };
         let qty = wanted.min(room);
         if qty < wanted && request.tif == TimeInForce::Fok {
             return Ok(Share { wanted, qty: 0.0 });
         }
         if request.side == Side::Buy && market.buying_power() == BuyingPower::Cash && qty > 0.0 {
-            let notional = qty * self.price_of(request, quote, qty) * market.multiplier;
+            let point_value = self.engine.portfolio.point_value(request.instrument);
+            let notional = qty * self.price_of(request, quote, qty) * point_value;
             if notional + self.fees_of(order, qty, notional) > cash {
                 let reduced = self.affordable(request, cash, quote).min(qty);
                 let refuses = market.on_insufficient_cash == OnInsufficientCash::Reject
@@ -864,18 +929,24 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 return Ok(Share { wanted: reduced, qty: reduced });
             }
         }
+        if market.buying_power() == BuyingPower::Margin && qty > 0.0 && order.birth.is_none() {
+            return self.within_margin(order, quote, Share { wanted, qty });
+        }
         Ok(Share { wanted, qty })
     }
 
     fn affordable(&self, request: &OrderRequest, budget: f64, quote: &Quote) -> f64 {
-        let market = self.spec.market;
+        let contract = &self.engine.contracts[request.instrument.ix()];
+        let fees = contract.fees(self.spec.market, self.clock.date);
+        let point_value = self.engine.portfolio.point_value(request.instrument);
         let at = |qty: f64| {
             let price = self.price_of(request, quote, qty);
-            market.fees().affordable(request.side, budget, price, market.multiplier, market.lot)
+            fees.affordable(request.side, budget, price, point_value, contract.lots.lot)
         };
         let most = at(0.0);
         // What the larger order would pay is enough for the smaller one.
-        if self.slippage.depends_on_qty() { at(most) } else { most }
+        let qty = if self.slippage.depends_on_qty() { at(most) } else { most };
+        contract.lots.accept(request.side, qty, 0.0)
     }
 
     /// Price of an execution, after slippage where the kind of order pays it.
@@ -891,14 +962,20 @@ impl<S: Strategy> Loop<'_, '_, S> {
                     high: view.high[row],
                     low: view.low[row],
                     volume: self.volume_at(request.instrument, quote.row),
+                    tick: self.engine.contracts[request.instrument.ix()].price_step,
                 };
-                self.slippage.slipped(request.side, &offer)
+                let slipped = self.slippage.slipped(request.side, &offer);
+                quote.band.map_or(slipped, |band| band.clamp(slipped))
             }
         }
     }
 
     fn fees_of(&self, order: &Order, qty: f64, notional: f64) -> f64 {
-        let fees = self.spec.market.fees();
+        let contract = &self.engine.contracts[order.request.instrument.ix()];
+        let fees = contract.fees(self.spec.market, self.clock.date);
+        if let Some(today) = contract.close_today(self.spec.market) {
+            return self.fees_with_close_today(order, &fees, today, qty, notional);
+        }
         charge(&fees, &order.progress, self.clock.date, order.request.side, qty, notional)
     }
 
@@ -1008,6 +1085,8 @@ struct Quote {
     /// Before slippage.
     raw_price: f64,
     row: u32,
+    /// The price limits of the day.
+    band: Option<Band>,
 }
 
 /// What an order gets of what it wants.

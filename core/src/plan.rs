@@ -83,7 +83,7 @@ pub struct PlanSpec {
     /// Parameters of rules that are the same for every trial.
     #[serde(default)]
     pub constants: BTreeMap<String, f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::market::read_market")]
     pub market: Market,
     #[serde(default)]
     pub risk: RiskSpec,
@@ -140,7 +140,7 @@ impl Plan {
 
     pub fn new(spec: PlanSpec) -> Result<Self, EngineError> {
         spec.market.check()?;
-        spec.risk.check(spec.market.execution.tick)?;
+        spec.risk.check(&spec.market)?;
         if !(0.0..=1.0).contains(&spec.min_defined) {
             let message = format!("min_defined must be a share from 0 to 1, got {}", spec.min_defined);
             return Err(EngineError::Spec(message));

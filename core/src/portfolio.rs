@@ -1,5 +1,6 @@
 //! Cash, positions, round trips: the accounting of one account (SEMANTICS section 7).
 
+use crate::market::{Contract, Distribution};
 use crate::model::{Fill, RoundTrip, Side};
 use crate::units::{InstrumentIx, TsNs};
 use std::collections::VecDeque;
@@ -10,8 +11,13 @@ struct Lot {
     qty: f64,
     price: f64,
     fee_per_unit: f64,
+    /// What a unit was worth for a price of one, in the currency of the account.
+    point_value: f64,
     ts: TsNs,
     row: u32,
+    /// Highest and lowest price of its bars before `seen_from`, where an ex-date has rescaled them.
+    seen: Option<(f64, f64)>,
+    seen_from: u32,
 }
 
 /// A signed quantity of one instrument and where it came from.
@@ -22,6 +28,30 @@ pub struct Position {
     lots: VecDeque<Lot>,
     /// Last close; NaN before the first bar.
     mark: f64,
+    /// What a unit is worth for a price of one, in the currency of the account.
+    point_value: f64,
+    margin: f64,
+    hold_days: u32,
+    /// Where cash settles by variation: what the position was worth when cash last moved.
+    settled: f64,
+}
+
+/// Bought units that may not be sold yet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Hold {
+    instrument: u32,
+    qty: f64,
+    /// The trading date, counted from one, on which they are free.
+    free_on: u32,
+}
+
+/// The bars of an instrument before an ex-date.
+#[derive(Debug, Clone, Copy)]
+pub struct Past<'a> {
+    pub high: &'a [f64],
+    pub low: &'a [f64],
+    /// Row of the first bar on or after it.
+    pub next_row: u32,
 }
 
 impl Position {
@@ -51,7 +81,11 @@ pub fn is_residue(qty: f64, of: f64) -> bool {
 #[derive(Debug, Default)]
 pub struct Portfolio {
     cash: f64,
-    multiplier: f64,
+    /// Gains and losses move cash at settlement instead of the notional at the fill.
+    settles: bool,
+    /// Trading dates since the run began.
+    day: u32,
+    holds: Vec<Hold>,
     positions: Vec<Position>,
     /// Instruments with a position, ascending: the order in which equity is summed.
     held: Vec<u32>,
@@ -62,7 +96,9 @@ impl Portfolio {
     /// A flat account; keeps the memory of the last run.
     pub fn reset(&mut self, cash: f64, n_instruments: usize, multiplier: f64) {
         self.cash = cash;
-        self.multiplier = multiplier;
+        self.settles = false;
+        self.day = 0;
+        self.holds.clear();
         self.held.clear();
         self.positions.resize_with(n_instruments, Position::default);
         for position in &mut self.positions {
@@ -70,7 +106,57 @@ impl Portfolio {
             position.avg_price = 0.0;
             position.lots.clear();
             position.mark = f64::NAN;
+            position.point_value = multiplier;
+            position.margin = 1.0;
+            position.hold_days = 0;
+            position.settled = 0.0;
         }
+    }
+
+    /// Takes the terms of every instrument; `settles` as `daily_settlement` of the market.
+    pub fn set_terms(&mut self, contracts: &[Contract], settles: bool) {
+        self.settles = settles;
+        for (position, contract) in self.positions.iter_mut().zip(contracts) {
+            position.point_value = contract.multiplier;
+            position.margin = contract.margin;
+            position.hold_days = contract.sell_after_days;
+        }
+    }
+
+    /// A trading date begins: units bought long enough ago are free.
+    pub fn begin_date(&mut self) {
+        self.day += 1;
+        let day = self.day;
+        self.holds.retain(|hold| hold.free_on > day);
+    }
+
+    /// The trading date ends: gains and losses since the last settlement move cash.
+    pub fn settle(&mut self) {
+        if !self.settles {
+            return;
+        }
+        for &ix in &self.held {
+            let position = &mut self.positions[ix as usize];
+            let worth = position.qty * position.mark * position.point_value;
+            self.cash += worth - position.settled;
+            position.settled = worth;
+        }
+    }
+
+    /// Moves cash: what borrowing, interest and funding cost, below zero what they bring.
+    pub fn charge(&mut self, amount: f64) {
+        self.cash -= amount;
+    }
+
+    /// What a unit of an instrument is worth for a price of one, in the currency of the account.
+    #[inline]
+    pub fn point_value(&self, instrument: InstrumentIx) -> f64 {
+        self.positions[instrument.ix()].point_value
+    }
+
+    /// Takes note of a new multiplier or exchange rate.
+    pub fn set_point_value(&mut self, instrument: InstrumentIx, value: f64) {
+        self.positions[instrument.ix()].point_value = value;
     }
 
     pub fn cash(&self) -> f64 {
@@ -107,7 +193,8 @@ impl Portfolio {
         let mut equity = self.cash;
         for &ix in &self.held {
             let position = &self.positions[ix as usize];
-            equity += position.qty * position.mark * self.multiplier;
+            let worth = position.qty * position.mark * position.point_value;
+            equity += if self.settles { worth - position.settled } else { worth };
         }
         equity
     }
@@ -115,14 +202,14 @@ impl Portfolio {
     /// Value of a position at the last close, negative when short.
     pub fn value(&self, instrument: InstrumentIx) -> f64 {
         let position = &self.positions[instrument.ix()];
-        position.qty * position.mark * self.multiplier
+        position.qty * position.mark * position.point_value
     }
 
     /// Sum of the absolute values of all positions at their last closes.
     pub fn gross_exposure(&self) -> f64 {
         let value = |&ix: &u32| {
             let position = &self.positions[ix as usize];
-            (position.qty * position.mark * self.multiplier).abs()
+            (position.qty * position.mark * position.point_value).abs()
         };
         self.held.iter().map(value).sum()
     }
@@ -130,9 +217,15 @@ impl Portfolio {
     /// Books an execution; closed round trips are appended to `trips`. `high` and `low` are the instrument's series.
     pub fn apply(&mut self, fill: &Fill, high: &[f64], low: &[f64], trips: &mut Vec<RoundTrip>) {
         let signed = fill.side.sign() * fill.qty;
-        self.cash -= signed * fill.price * self.multiplier + fill.fees;
-        let fee_per_unit = fill.fees / fill.qty;
         let ix = fill.instrument.ix();
+        let worth = signed * fill.price * self.positions[ix].point_value;
+        if self.settles {
+            self.cash -= fill.fees;
+            self.positions[ix].settled += worth;
+        } else {
+            self.cash -= worth + fill.fees;
+        }
+        let fee_per_unit = fill.fees / fill.qty;
         let before = self.positions[ix].qty;
         let mut opens = fill.qty;
         if before != 0.0 && (before > 0.0) != (signed > 0.0) {
@@ -142,14 +235,33 @@ impl Portfolio {
         if is_residue(before + signed, signed) {
             position.qty = 0.0;
             position.lots.clear();
+            // What is closed for good settles at once.
+            self.cash -= position.settled;
+            position.settled = 0.0;
         } else {
             position.qty = before + signed;
             if opens > 0.0 {
                 let kept = (position.qty.abs() - opens).max(0.0);
                 position.avg_price = (position.avg_price * kept + fill.price * opens) / (kept + opens);
-                let lot = Lot { qty: opens, price: fill.price, fee_per_unit, ts: fill.ts, row: fill.row };
+                let lot = Lot {
+                    qty: opens,
+                    price: fill.price,
+                    fee_per_unit,
+                    point_value: position.point_value,
+                    ts: fill.ts,
+                    row: fill.row,
+                    seen: None,
+                    seen_from: fill.row,
+                };
                 position.lots.push_back(lot);
             }
+        }
+        if position.hold_days > 0 && fill.side == Side::Buy && position.qty > 0.0 {
+            self.holds.push(Hold {
+                instrument: fill.instrument.0,
+                qty: fill.qty.min(position.qty),
+                free_on: self.day + position.hold_days,
+            });
         }
         let is_held = position.qty != 0.0;
         match (self.held.binary_search(&fill.instrument.0), is_held) {
@@ -194,14 +306,20 @@ impl Portfolio {
         let mut row = fill.row as usize;
         for &(lot, qty) in self.scratch.iter().rev() {
             // Newest lot first, so that the extremes of the bars held are found in one pass back in time.
-            while row > lot.row as usize {
+            while row > lot.seen_from as usize {
                 row -= 1;
                 top = top.max(high[row]);
                 bottom = bottom.min(low[row]);
             }
-            let (above, below) = ((top - lot.price).max(0.0), (lot.price - bottom).max(0.0));
+            let (high, low) = lot.seen.map_or((top, bottom), |(h, l)| (top.max(h), bottom.min(l)));
+            let (above, below) = ((high - lot.price).max(0.0), (lot.price - low).max(0.0));
             let (favourable, adverse) = if sign > 0.0 { (above, below) } else { (below, above) };
-            let gross = sign * (fill.price - lot.price) * qty * self.multiplier;
+            let gross = if lot.point_value == position.point_value {
+                sign * (fill.price - lot.price) * qty * position.point_value
+            } else {
+                // The currency has moved: each side at the rate of its fill.
+                sign * (fill.price * position.point_value - lot.price * lot.point_value) * qty
+            };
             let fees = (lot.fee_per_unit + exit_fee_per_unit) * qty;
             trips.push(RoundTrip {
                 instrument: fill.instrument,
@@ -216,7 +334,7 @@ impl Portfolio {
                 gross,
                 fees,
                 net: gross - fees,
-                notional: lot.price * qty * self.multiplier,
+                notional: lot.price * qty * lot.point_value,
                 mae: adverse / lot.price,
                 mfe: favourable / lot.price,
             });
@@ -225,9 +343,124 @@ impl Portfolio {
         left
     }
 
-    /// Units that may be sold without going short.
+    /// Units that may be sold today without going short.
+    #[inline]
     pub fn sellable(&self, instrument: InstrumentIx) -> f64 {
-        self.positions[instrument.ix()].qty.max(0.0)
+        self.sellable_in(instrument, 0)
+    }
+
+    /// Units that may be sold without going short after so many trading dates, as things stand.
+    #[inline]
+    pub fn sellable_in(&self, instrument: InstrumentIx, days: u32) -> f64 {
+        let held = self.positions[instrument.ix()].qty.max(0.0);
+        if self.holds.is_empty() {
+            return held;
+        }
+        let is_locked = |hold: &&Hold| hold.instrument == instrument.0 && hold.free_on > self.day + days;
+        let locked: f64 = self.holds.iter().filter(is_locked).map(|hold| hold.qty).sum();
+        (held - locked).max(0.0)
+    }
+
+    /// Whether some units of an instrument may not be sold today.
+    pub fn has_locked(&self, instrument: InstrumentIx) -> bool {
+        self.holds.iter().any(|hold| hold.instrument == instrument.0)
+    }
+
+    /// Units of a position whose oldest lots were opened at `row` or after, of the `qty` oldest.
+    pub fn opened_since(&self, instrument: InstrumentIx, row: u32, qty: f64) -> f64 {
+        let mut left = qty;
+        let mut fresh = 0.0;
+        for lot in &self.positions[instrument.ix()].lots {
+            let paired = lot.qty.min(left);
+            fresh += if lot.row >= row { paired } else { 0.0 };
+            left -= paired;
+            if left <= 0.0 {
+                break;
+            }
+        }
+        fresh
+    }
+
+    /// Equity less what the positions tie up.
+    pub fn free_margin(&self) -> f64 {
+        self.equity() - self.margin_used()
+    }
+
+    /// What the positions tie up at their last closes.
+    pub fn margin_used(&self) -> f64 {
+        let one = |&ix: &u32| {
+            let position = &self.positions[ix as usize];
+            (position.qty * position.mark * position.point_value).abs() * position.margin
+        };
+        self.held.iter().map(one).sum()
+    }
+
+    /// Value of what is sold short, at last closes.
+    pub fn short_value(&self) -> f64 {
+        let one = |&ix: &u32| {
+            let position = &self.positions[ix as usize];
+            (-position.qty * position.mark * position.point_value).max(0.0)
+        };
+        self.held.iter().map(one).sum()
+    }
+
+    /// An instrument goes ex: units, costs and the mark change, and equity does not. Fractions of a unit and rights
+    /// that cash does not reach are paid out at the reference price. Returns the share of the rights that was subscribed;
+    /// `subscribed` names it instead of cash.
+    pub fn distribute(
+        &mut self,
+        instrument: InstrumentIx,
+        action: &Distribution,
+        whole_units: bool,
+        subscribed: Option<f64>,
+        past: &Past<'_>,
+    ) -> f64 {
+        let position = &mut self.positions[instrument.ix()];
+        let reference = action.reference(position.mark);
+        position.mark = reference;
+        if position.qty == 0.0 {
+            return 0.0;
+        }
+        let before = position.qty;
+        self.cash += before * action.cash * position.point_value;
+        let whole = |qty: f64| if whole_units { qty.trunc() } else { qty };
+        let multiplied = action.multiplied(before);
+        let mut after = whole(multiplied);
+        self.cash += (multiplied - after) * reference * position.point_value;
+        let offered = action.subscribed(before);
+        let cost = action.rights_price * position.point_value;
+        let affordable = if cost > 0.0 { self.cash.max(0.0) / cost } else { f64::INFINITY };
+        let wanted = subscribed.map_or(offered.min(affordable), |share| offered * share);
+        let taken = if before > 0.0 { whole(wanted) } else { 0.0 };
+        self.cash -= taken * cost;
+        self.cash += (offered - taken) * (reference * position.point_value - cost);
+        after += taken;
+        let ratio = after / before;
+        position.qty = after;
+        position.avg_price = action.reference(position.avg_price);
+        for lot in &mut position.lots {
+            let (mut top, mut bottom) = lot.seen.unwrap_or((lot.price, lot.price));
+            for row in lot.seen_from.min(past.next_row)..past.next_row {
+                top = top.max(past.high[row as usize]);
+                bottom = bottom.min(past.low[row as usize]);
+            }
+            lot.seen = Some((action.reference(top), action.reference(bottom)));
+            lot.seen_from = past.next_row;
+            lot.qty *= ratio;
+            lot.fee_per_unit /= ratio;
+            lot.price = action.reference(lot.price).max(f64::MIN_POSITIVE);
+        }
+        for hold in self.holds.iter_mut().filter(|hold| hold.instrument == instrument.0) {
+            hold.qty *= ratio;
+        }
+        if after == 0.0 {
+            position.lots.clear();
+            self.holds.retain(|hold| hold.instrument != instrument.0);
+            if let Ok(at) = self.held.binary_search(&instrument.0) {
+                self.held.remove(at);
+            }
+        }
+        if offered > 0.0 { taken / offered } else { 0.0 }
     }
 
     /// The side that would reduce the position; none when flat.

@@ -30,6 +30,21 @@ impl Sleeves {
         &self.own
     }
 
+    /// Every sleeve, to take in what holds for all of them: terms, dates, rates, ex-dates.
+    pub fn each(&mut self) -> impl Iterator<Item = &mut Portfolio> {
+        self.own.iter_mut()
+    }
+
+    /// Who holds an instrument, with signed units: the strategies, or the account where it is one strategy's alone.
+    pub fn holders(&self, account: &Portfolio, instrument: InstrumentIx) -> Vec<(StrategyIx, f64)> {
+        let held = |portfolio: &Portfolio| portfolio.position(instrument).qty();
+        if self.own.is_empty() {
+            return vec![(StrategyIx::default(), held(account))];
+        }
+        let own = self.own.iter().enumerate();
+        own.map(|(ix, sleeve)| (StrategyIx(ix as u32), held(sleeve))).filter(|(_, qty)| *qty != 0.0).collect()
+    }
+
     /// Units that count for the orders of a strategy: its own, or those of the account.
     #[inline]
     pub fn held(&self, account: &Portfolio, owner: StrategyIx, instrument: InstrumentIx) -> f64 {

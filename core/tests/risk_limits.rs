@@ -32,7 +32,7 @@ fn run(risk: &RiskSpec, prices: &[f64], steps_a_day: i64, requests: &[(u32, Orde
     let panel = panel_of(&[Series::dense("A", &bars), Series::dense("B", &bars)], steps_a_day);
     let execution = ExecutionSpec { tick: 0.05, ..ExecutionSpec::default() };
     let market = Market { cash: 1_000.0, lot: 10.0, execution, ..Market::default() };
-    risk.check(market.execution.tick).unwrap();
+    risk.check(&market).unwrap();
     let mut strategy = Script(|ctx: &mut Context<'_>, bar: BarAt| {
         for (_, request) in requests.iter().filter(|(step, _)| *step == bar.row && bar.instrument == B) {
             ctx.submit(*request);
@@ -209,7 +209,7 @@ fn limits_that_no_order_could_keep_are_refused() {
         RiskSpec { tick: true, ..RiskSpec::default() },
     ];
     for risk in bad {
-        assert!(risk.check(0.0).is_err(), "{risk:?}");
+        assert!(risk.check(&Market::default()).is_err(), "{risk:?}");
     }
     let text = r#"{"max_order_quantity": 1.0}"#;
     let error = serde_json::from_str::<RiskSpec>(text).unwrap_err().to_string();

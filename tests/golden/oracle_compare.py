@@ -68,6 +68,7 @@ def run_case(case: Mapping[str, Any], strategy: Any, params: Mapping[str, Any]) 
             "slippage": {"bps": cost.get("slip_bps", 0.0)},
             "commission": {name: cost.get(name, 0.0) for name in ("rate", "per_share", "minimum")},
             "multiplier": case["contract"]["multiplier"],
+            "daily_settlement": case["contract"].get("futures_daily_settlement"),
         },
         metrics={"returns": "daily" if periods == 252 else "bar", "periods_per_year": periods},
     )
@@ -86,6 +87,9 @@ def compare(case: Mapping[str, Any], result: BacktestResult) -> None:
             assert _close(fill[ours], want[theirs], 1e-9), (ours, fill, want)
     equity = result.equity["equity"].to_numpy()
     want_equity = np.array(expected["equity_at_close"])
+    if case["contract"].get("futures_daily_settlement"):
+        # Variation has moved to cash: it is all there is.
+        assert np.allclose(result.equity["cash"].to_numpy(), equity, rtol=1e-12)
     assert len(equity) == len(want_equity) == expected["n_bars"]
     worst = int(np.argmax(np.abs(equity / want_equity - 1.0)))
     assert _close(equity[worst], want_equity[worst], 1e-9), (worst, equity[worst], want_equity[worst])

@@ -3,7 +3,7 @@
 use super::{Loop, When};
 use crate::error::EngineError;
 use crate::event::{Event, ExecutionReport};
-use crate::execution::{OhlcBar, StopLimitMatch, Trail, floor_to_lot, limit_price, stop_limit_match};
+use crate::execution::{OhlcBar, StopLimitMatch, Trail, limit_price, stop_limit_match};
 use crate::model::{Amendment, CloseReason, Order, OrderKind, OrderStatus, Reject, Side, Size};
 use crate::strategy::Strategy;
 use crate::units::OrderId;
@@ -32,7 +32,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
             && let Some(child) = self.engine.book.get_mut(child.id)
         {
             let part = qty * parent.progress.filled / parent.qty;
-            child.request.size = Size::Qty(floor_to_lot(part, self.spec.market.lot));
+            child.request.size =
+                Size::Qty(self.engine.contracts[child.request.instrument.ix()].lots.floor(part));
         }
         false
     }
@@ -140,7 +141,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
         let kind = amendment.applied(order.request.kind).filter(|_| !follows).ok_or(Reject::NoSuchPrice)?;
         let filled = order.progress.filled;
         let mut changed = *order;
-        changed.request.kind = kind;
+        changed.request.kind = self.on_tick(order.request.instrument, order.request.side, kind);
         if let Some(qty) = amendment.qty {
             if !(qty.is_finite() && qty > filled) {
                 return Err(Reject::BadQuantity);

@@ -81,11 +81,14 @@ impl<S: Strategy> Loop<'_, '_, S> {
     fn handed_qty(&self, order: &Order) -> f64 {
         match order.request.size {
             Size::BudgetAtFill(budget) if order.qty == 0.0 => {
-                let market = self.spec.market;
-                let close = self.engine.portfolio.last_close(order.request.instrument);
+                let instrument = order.request.instrument;
+                let contract = &self.engine.contracts[instrument.ix()];
+                let fees = contract.fees(self.spec.market, self.clock.date);
+                let close = self.engine.portfolio.last_close(instrument);
                 let budget = budget.min(self.engine.portfolio.cash());
                 let side = order.request.side;
-                market.fees().affordable(side, budget, close, market.multiplier, market.lot)
+                let point_value = self.engine.portfolio.point_value(instrument);
+                fees.affordable(side, budget, close, point_value, contract.lots.lot)
             }
             _ => order.qty,
         }
@@ -142,7 +145,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
     ) -> Result<(), EngineError> {
         let request = &order.request;
         let date = self.clock.date;
-        let notional = qty * price * self.spec.market.multiplier;
+        let notional = qty * price * self.engine.portfolio.point_value(request.instrument);
         let stored = self.order_mut(order.id)?;
         stored.progress.note(date, qty, notional, fees);
         let is_whole = stored.remaining() <= QTY_TOLERANCE * stored.qty;

@@ -3,6 +3,7 @@
 //! Every step builds the loop anew over the series as they are then, so the strategy sees history as in a backtest, and
 //! a run along a panel pays nothing for it. What is handled between two steps goes through the same bus.
 
+use super::financing::check_columns;
 use super::{Engine, Keep, Loop, Record, Terms};
 use crate::bus::{Bounds, Inlet, Outlet, Wake, inlet};
 use crate::clock::{BarTimes, Clock, Place};
@@ -116,7 +117,10 @@ impl<S: Strategy> Session<S> {
 
     fn new(spec: SessionSpec, strategy: S, venue: Venue) -> Result<(Self, Inlet), EngineError> {
         spec.market.check()?;
-        spec.risk.check(spec.market.execution.tick)?;
+        spec.risk.check(&spec.market)?;
+        for symbol in &spec.symbols {
+            check_columns(&spec.market, symbol, |name| spec.extra.iter().any(|known| known == name))?;
+        }
         let symbols: Arc<[String]> = spec.symbols.clone().into();
         let extra: Arc<[String]> = spec.extra.clone().into();
         let fresh = |_| Series::new(&extra, spec.has_volume, spec.is_ticks);
@@ -124,7 +128,7 @@ impl<S: Strategy> Session<S> {
         let (inlet, outlet) = inlet(Arc::clone(&symbols), extra.len(), spec.bounds);
         let mut engine = Engine { venue, ..Engine::default() };
         let names = symbols.iter().map(String::as_str);
-        engine.prepare(&spec.market, &spec.risk, symbols.len(), strategy.n_sleeves(), names);
+        engine.prepare(&spec.market, &spec.risk, symbols.len(), strategy.n_sleeves(), names)?;
         spec.bar_times.check()?;
         let place = spec.market.place()?;
         if !strategy.frequencies().is_empty() {

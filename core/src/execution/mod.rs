@@ -10,6 +10,6 @@ mod slippage;
 pub use book::{Closing, OrderBook, Resting, Trail};
 pub use charge::charge;
 pub use gateway::{Gateway, GatewayRefusal, Venue};
-pub use liquidity::{Liquidity, floor_to_lot};
+pub use liquidity::Liquidity;
 pub use matching::{OhlcBar, StopLimitMatch, limit_price, stop_limit_match, stop_price};
 pub use slippage::{BpsSlippage, Offer, Slippage, SlippageModel, TickSlippage, VolumeImpact};

@@ -14,6 +14,8 @@ pub struct Offer {
     pub low: f64,
     /// None where the series has none.
     pub volume: Option<f64>,
+    /// Smallest step of the instrument's price.
+    pub tick: f64,
 }
 
 /// Moves the price of a market or stop fill against the order; a limit fill never slips.
@@ -47,14 +49,13 @@ impl SlippageModel for BpsSlippage {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TickSlippage {
     pub ticks: f64,
-    pub tick: f64,
 }
 
 impl SlippageModel for TickSlippage {
     #[inline]
     fn slipped(&self, side: Side, offer: &Offer) -> f64 {
-        let moved = offer.price + side.sign() * self.ticks * self.tick;
-        moved.max(self.tick.min(offer.price))
+        let moved = offer.price + side.sign() * self.ticks * offer.tick;
+        moved.max(offer.tick.min(offer.price))
     }
 }
 
@@ -102,7 +103,7 @@ impl Slippage {
             None => Model::Bps(BpsSlippage::new(Bps::new(market.slippage_bps)?)),
             Some(SlippageSpec::None) => Model::None,
             Some(SlippageSpec::Bps(bps)) => Model::Bps(BpsSlippage::new(Bps::new(bps)?)),
-            Some(SlippageSpec::Ticks(ticks)) => Model::Ticks(TickSlippage { ticks, tick: execution.tick }),
+            Some(SlippageSpec::Ticks(ticks)) => Model::Ticks(TickSlippage { ticks }),
             Some(SlippageSpec::VolumeImpact(spec)) => Model::Impact(VolumeImpact { spec }),
         };
         Ok(Self { model, cap_to_bar: execution.cap_to_bar })
@@ -136,11 +137,12 @@ impl SlippageModel for Slippage {
 mod tests {
     use super::*;
 
-    const OFFER: Offer = Offer { price: 100.0, qty: 25.0, high: 100.5, low: 99.0, volume: Some(100.0) };
+    const OFFER: Offer =
+        Offer { price: 100.0, qty: 25.0, high: 100.5, low: 99.0, volume: Some(100.0), tick: 0.25 };
 
     #[test]
     fn ticks_are_steps_of_the_instrument() {
-        let model = TickSlippage { ticks: 2.0, tick: 0.25 };
+        let model = TickSlippage { ticks: 2.0 };
         assert_eq!(model.slipped(Side::Buy, &OFFER), 100.5);
         assert_eq!(model.slipped(Side::Sell, &OFFER), 99.5);
         let penny = Offer { price: 0.5, ..OFFER };

@@ -69,7 +69,7 @@ pub enum ImpactFormula {
 
 impl ExecutionSpec {
     /// Refuses settings that mean nothing, and a model beside basis points of the market.
-    pub fn check(&self, market_bps: f64) -> Result<(), EngineError> {
+    pub fn check(&self, market_bps: f64, has_tick: bool) -> Result<(), EngineError> {
         let refuse = |text: String| Err(EngineError::Spec(format!("market.execution.{text}")));
         if let Some(share) = self.max_participation
             && !(share.is_finite() && share > 0.0 && share <= 1.0)
@@ -89,7 +89,7 @@ impl ExecutionSpec {
             Some(SlippageSpec::Ticks(ticks)) if !(ticks.is_finite() && ticks >= 0.0) => {
                 refuse(format!("slippage.ticks must be finite and not negative, got {ticks}"))
             }
-            Some(SlippageSpec::Ticks(_)) if self.tick == 0.0 => {
+            Some(SlippageSpec::Ticks(_)) if !has_tick => {
                 refuse("slippage in ticks needs the size of a tick: set tick".to_owned())
             }
             Some(SlippageSpec::VolumeImpact(impact)) if !(0.0..1.0).contains(&impact.coefficient) => {

@@ -18,11 +18,12 @@ pub struct Commission {
     pub minimum: f64,
 }
 
-/// A commission and a tax on the notional of sells.
+/// A commission, a tax on the notional of sells, and a charge on that of both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Fees {
     pub commission: Commission,
     pub sell_tax: f64,
+    pub transfer: f64,
 }
 
 impl FeeModel for Fees {
@@ -30,10 +31,12 @@ impl FeeModel for Fees {
     fn fees(&self, side: Side, qty: f64, notional: f64) -> f64 {
         let c = &self.commission;
         let commission = (notional * c.rate + qty * c.per_share).max(c.minimum);
-        match side {
+        let taxed = match side {
             Side::Buy => commission,
             Side::Sell => commission + notional * self.sell_tax,
-        }
+        };
+        // Adding zero changes no bit.
+        taxed + notional * self.transfer
     }
 }
 
@@ -46,7 +49,7 @@ impl Fees {
             return 0.0;
         }
         let c = &self.commission;
-        let tax = if side == Side::Sell { self.sell_tax } else { 0.0 };
+        let tax = self.transfer + if side == Side::Sell { self.sell_tax } else { 0.0 };
         let proportional = budget / (unit * (1.0 + c.rate + tax) + c.per_share);
         let with_minimum = (budget - c.minimum) / (unit * (1.0 + tax));
         let raw = proportional.min(with_minimum).max(0.0);
@@ -69,8 +72,11 @@ mod tests {
 
     #[test]
     fn minimum_and_tax_add_up() {
-        let fees =
-            Fees { commission: Commission { rate: 0.0003, per_share: 0.0, minimum: 5.0 }, sell_tax: 0.001 };
+        let fees = Fees {
+            commission: Commission { rate: 0.0003, per_share: 0.0, minimum: 5.0 },
+            sell_tax: 0.001,
+            transfer: 0.0,
+        };
         assert_eq!(fees.fees(Side::Buy, 100.0, 1_000.0), 5.0); // 0.3 is below the minimum
         assert_eq!(fees.fees(Side::Sell, 100.0, 1_000.0), 6.0); // 5 + 1000 * 0.001
         assert!((fees.fees(Side::Buy, 100.0, 100_000.0) - 30.0).abs() < 1e-12);
@@ -84,7 +90,7 @@ mod tests {
             sell in any::<bool>(),
         ) {
             let side = if sell { Side::Sell } else { Side::Buy };
-            let fees = Fees { commission: Commission { rate, per_share, minimum }, sell_tax: tax };
+            let fees = Fees { commission: Commission { rate, per_share, minimum }, sell_tax: tax, transfer: 0.0 };
             let lot = f64::from(lot);
             let cost = |q: f64| q * price + fees.fees(side, q, q * price);
             let qty = fees.affordable(side, budget, price, 1.0, lot);

@@ -189,12 +189,16 @@ pub enum OrderTag {
     TrailingStop,
     MaxBars,
     Rebalance,
+    /// Forced: the margin of the account does not carry its positions.
+    Liquidation,
+    /// An option whose last date has come.
+    Expiry,
     /// A word of the strategy's own: a position in the list that its owner keeps.
     Custom(u32),
 }
 
 impl OrderTag {
-    const NAMED: [Self; 8] = [
+    const NAMED: [Self; 10] = [
         Self::None,
         Self::Entry,
         Self::Exit,
@@ -203,6 +207,8 @@ impl OrderTag {
         Self::TrailingStop,
         Self::MaxBars,
         Self::Rebalance,
+        Self::Liquidation,
+        Self::Expiry,
     ];
 
     /// The tag that a word names, if it is one of the engine's own.
@@ -221,6 +227,8 @@ impl OrderTag {
             Self::TrailingStop => "trailing_stop",
             Self::MaxBars => "max_bars",
             Self::Rebalance => "rebalance",
+            Self::Liquidation => "liquidation",
+            Self::Expiry => "expiry",
         }
     }
 }
@@ -314,6 +322,14 @@ pub enum Reject {
     Halted,
     /// The venue behind the gateway did not take it.
     Gateway,
+    /// The market takes no such quantity.
+    Lot,
+    /// Units bought too recently, or already on offer.
+    NotSellable,
+    /// A limit outside the price limits of the day.
+    PriceLimit,
+    /// The margin of the account does not carry the order.
+    InsufficientMargin,
 }
 
 impl Reject {
@@ -342,6 +358,10 @@ impl Reject {
             Self::OrderRate => "order_rate",
             Self::Halted => "halted",
             Self::Gateway => "gateway",
+            Self::Lot => "lot",
+            Self::NotSellable => "not_sellable",
+            Self::PriceLimit => "price_limit",
+            Self::InsufficientMargin => "insufficient_margin",
         }
     }
 }
@@ -361,6 +381,12 @@ pub enum CloseReason {
     TimeInForce,
     /// The data ended.
     EndOfData,
+    /// The instrument went ex: prices of the order mean something else now.
+    CorporateAction,
+    /// The account could not carry its positions.
+    Liquidation,
+    /// The contract has expired.
+    Expiry,
 }
 
 impl CloseReason {
@@ -372,6 +398,9 @@ impl CloseReason {
             Self::Parent => "parent",
             Self::TimeInForce => "time_in_force",
             Self::EndOfData => "end_of_data",
+            Self::CorporateAction => "corporate_action",
+            Self::Liquidation => "liquidation",
+            Self::Expiry => "expiry",
         }
     }
 }

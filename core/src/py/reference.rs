@@ -3,6 +3,8 @@
 use super::arrow::ArrowTable;
 use super::errors;
 use crate::analysis::{Aggregate, METRICS, MetricSettings, ReturnBasis, aggregate as over_assets};
+use crate::error::EngineError;
+use crate::market::{CorporateAction, distributions};
 use crate::registry::{ParamKind, registered};
 use crate::rules::reference as functions;
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
@@ -12,6 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(market_profiles, module)?)?;
+    module.add_function(wrap_pyfunction!(market_profile, module)?)?;
+    module.add_function(wrap_pyfunction!(price_band, module)?)?;
+    module.add_function(wrap_pyfunction!(adjustment_factors, module)?)?;
     module.add_function(wrap_pyfunction!(metric_names, module)?)?;
     module.add_function(wrap_pyfunction!(metric_reference, module)?)?;
     module.add_function(wrap_pyfunction!(function_reference, module)?)?;
@@ -22,6 +28,41 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 fn column(values: impl Iterator<Item = String>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
+}
+
+#[pyfunction]
+fn market_profiles() -> Vec<&'static str> {
+    crate::market::PROFILES.iter().map(|(name, _)| *name).collect()
+}
+
+#[pyfunction]
+fn market_profile(py: Python<'_>, name: &str) -> PyResult<String> {
+    let items = crate::market::profile_items(name).map_err(|e| errors::to_py(py, e))?;
+    Ok(serde_json::Value::Object(items).to_string())
+}
+
+#[pyfunction]
+fn price_band(reference: f64, rate: f64, tick: f64) -> (f64, f64) {
+    let band = crate::market::band(reference, rate, tick);
+    (band.down, band.up)
+}
+
+#[pyfunction]
+fn adjustment_factors(
+    py: Python<'_>,
+    dates: Vec<i32>,
+    close: Vec<f64>,
+    actions: &str,
+    symbol: &str,
+) -> PyResult<Vec<f64>> {
+    if dates.len() != close.len() || !dates.is_sorted() {
+        let message = "dates must ascend and be as many as the closes".to_owned();
+        return Err(errors::to_py(py, EngineError::Spec(message)));
+    }
+    let mut actions: Vec<CorporateAction> =
+        serde_json::from_str(actions).map_err(|e| errors::to_py(py, EngineError::Spec(e.to_string())))?;
+    actions.sort_by(|a, b| a.symbol.cmp(&b.symbol));
+    Ok(crate::market::adjustment_factors(&dates, &close, &distributions(&actions, symbol)))
 }
 
 #[pyfunction]

@@ -179,6 +179,7 @@ impl PyRunResult {
         for (ix, metric) in METRICS.iter().enumerate() {
             columns.push((metric.name, floats(self.accounts.iter().map(|a| a.metrics[ix]))));
         }
+        columns.push(("financing", floats(self.accounts.iter().map(|a| a.record.financing))));
         table(columns)
     }
 

@@ -24,10 +24,10 @@ impl<'a> Asked<'a> {
         let request = &order.request;
         let close = view.portfolio.last_close(request.instrument);
         let price = request.kind.price().unwrap_or(close);
-        let multiplier = view.market.multiplier;
+        let point_value = view.portfolio.point_value(request.instrument);
         let (qty, value) = match request.size {
-            Size::BudgetAtFill(budget) if qty == 0.0 => (budget / (price * multiplier), budget),
-            _ => (qty, qty * price * multiplier),
+            Size::BudgetAtFill(budget) if qty == 0.0 => (budget / (price * point_value), budget),
+            _ => (qty, qty * price * point_value),
         };
         let held = view.portfolio.position(request.instrument).qty();
         let opposes = request.side.sign() * held < 0.0;
@@ -49,7 +49,7 @@ fn estimated_qty(order: &Order, view: &RiskView<'_>) -> f64 {
     match request.size {
         Size::BudgetAtFill(budget) if order.qty == 0.0 => {
             let close = view.portfolio.last_close(request.instrument);
-            budget / (request.kind.price().unwrap_or(close) * view.market.multiplier)
+            budget / (request.kind.price().unwrap_or(close) * view.portfolio.point_value(request.instrument))
         }
         _ => order.remaining(),
     }
@@ -58,9 +58,10 @@ fn estimated_qty(order: &Order, view: &RiskView<'_>) -> f64 {
 /// A given quantity is a multiple of the lot, unless it closes the whole position.
 pub fn whole_lots(asked: &Asked<'_>, view: &RiskView<'_>) -> Result<(), Reject> {
     let Size::Qty(qty) = asked.order.request.size else { return Ok(()) };
-    let held = view.portfolio.position(asked.order.request.instrument).qty();
+    let instrument = asked.order.request.instrument;
+    let held = view.portfolio.position(instrument).qty();
     let closes = asked.only_reduces && qty == held.abs();
-    if closes || is_multiple(qty, view.market.lot) { Ok(()) } else { Err(Reject::OffLot) }
+    if closes || is_multiple(qty, view.contract(instrument).lots.lot) { Ok(()) } else { Err(Reject::OffLot) }
 }
 
 /// Given prices are multiples of the tick.
@@ -98,7 +99,8 @@ pub fn position(asked: &Asked<'_>, spec: &RiskSpec, view: &RiskView<'_>) -> Resu
     let held = view.portfolio.position(request.instrument).qty();
     let working = working_qty(view, asked.order, request.instrument, request.side);
     let qty = (held + request.side.sign() * (working + asked.qty)).abs();
-    let value = qty * view.portfolio.last_close(request.instrument) * view.market.multiplier;
+    let value =
+        qty * view.portfolio.last_close(request.instrument) * view.portfolio.point_value(request.instrument);
     if exceeds(qty, spec.max_position_qty) || exceeds(value, spec.max_position_value) {
         return Err(Reject::PositionLimit);
     }
@@ -141,7 +143,7 @@ fn gross_after(asked: &Asked<'_>, view: &RiskView<'_>) -> f64 {
         };
         let held = view.portfolio.position(instrument).qty();
         let qty = (held + extra(Side::Buy)).abs().max((held - extra(Side::Sell)).abs());
-        let value = qty * view.portfolio.last_close(instrument) * view.market.multiplier;
+        let value = qty * view.portfolio.last_close(instrument) * view.portfolio.point_value(instrument);
         gross += if value.is_nan() { 0.0 } else { value };
     }
     gross
@@ -149,8 +151,9 @@ fn gross_after(asked: &Asked<'_>, view: &RiskView<'_>) -> f64 {
 
 /// The sum of all values before and after the order and the working orders of its side.
 fn net_after(asked: &Asked<'_>, view: &RiskView<'_>) -> (f64, f64) {
-    let multiplier = view.market.multiplier;
-    let value = |qty: f64, instrument| qty * view.portfolio.last_close(instrument) * multiplier;
+    let value = |qty: f64, instrument: InstrumentIx| {
+        qty * view.portfolio.last_close(instrument) * view.portfolio.point_value(instrument)
+    };
     let before: f64 = view.portfolio.held().map(|ix| value(view.portfolio.position(ix).qty(), ix)).sum();
     let side = asked.order.request.side;
     let working: f64 = super::working(view, asked.order)

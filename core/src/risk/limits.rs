@@ -116,7 +116,7 @@ impl Limits {
             checks::whole_lots(&asked, view)?;
         }
         if spec.tick {
-            checks::whole_ticks(order, view.market.execution.tick)?;
+            checks::whole_ticks(order, view.contract(order.request.instrument).price_step)?;
         }
         checks::order_size(&asked, spec)?;
         if asked.only_reduces {

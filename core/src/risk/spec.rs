@@ -1,6 +1,7 @@
 //! What risk allows: every check has a switch or a limit of its own.
 
 use crate::error::EngineError;
+use crate::market::Market;
 use serde::{Deserialize, Serialize};
 
 /// The checks of an account (SEMANTICS section 5). A limit that is absent is not checked.
@@ -67,7 +68,7 @@ impl Default for RiskSpec {
 
 impl RiskSpec {
     /// Refuses limits that no order could keep.
-    pub fn check(&self, tick: f64) -> Result<(), EngineError> {
+    pub fn check(&self, market: &Market) -> Result<(), EngineError> {
         let refuse = |text: String| Err(EngineError::Spec(format!("risk.{text}")));
         let above_zero = [
             ("max_order_qty", self.max_order_qty),
@@ -100,8 +101,10 @@ impl RiskSpec {
                 return refuse(format!("{name} must be at least 1: no order would ever pass"));
             }
         }
-        if self.tick && tick == 0.0 {
-            return refuse("tick needs the size of a tick: set market.execution.tick".to_owned());
+        if self.tick && !market.has_tick() {
+            return refuse(
+                "tick needs the size of a tick: set market.tick or market.execution.tick".to_owned(),
+            );
         }
         Ok(())
     }

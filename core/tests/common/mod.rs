@@ -45,6 +45,12 @@ pub fn panel_of(series: &[Series], steps_a_day: i64) -> Panel {
 
 /// As `panel_of`, with a volume for every bar.
 pub fn panel_with(series: &[Series], steps_a_day: i64, volume: Option<Vec<f64>>) -> Panel {
+    let columns: Vec<(&str, Vec<f64>)> = volume.into_iter().map(|volume| ("volume", volume)).collect();
+    panel_columns(series, steps_a_day, &columns)
+}
+
+/// As `panel_of`, with further columns.
+pub fn panel_columns(series: &[Series], steps_a_day: i64, extra: &[(&str, Vec<f64>)]) -> Panel {
     let mut offsets = vec![0];
     let (mut ts, mut date) = (Vec::new(), Vec::new());
     let mut columns: [Vec<f64>; 4] = Default::default();
@@ -65,8 +71,8 @@ pub fn panel_with(series: &[Series], steps_a_day: i64, volume: Option<Vec<f64>>)
     for (name, column) in ["open", "high", "low", "close"].into_iter().zip(columns) {
         arrays.push((name, Arc::new(Float64Array::from(column))));
     }
-    if let Some(volume) = volume {
-        arrays.push(("volume", Arc::new(Float64Array::from(volume))));
+    for (name, column) in extra {
+        arrays.push((name, Arc::new(Float64Array::from(column.clone()))));
     }
     let batch = RecordBatch::try_from_iter(arrays).unwrap();
     let symbols = series.iter().map(|s| s.symbol.clone()).collect();

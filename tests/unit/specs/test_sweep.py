@@ -112,7 +112,10 @@ def test_one_objective_or_several_become_a_tuple() -> None:
         ({"run": {"executor": "dask"}}, "run.executor: found 'dask', expected 'auto', 'ray' or 'serial'"),
         ({"track": {"runs": "best:3"}}, "track.runs: found 'best:3', expected auto, all, none or top:N"),
         ({"storage": {"ledger": "postgresql://h/db"}}, "storage.ledger"),
-        ({"market": {"profile": "us_stock"}}, "market.profile: unknown profile 'us_stock', known: simple"),
+        (
+            {"market": {"profile": "us_stok"}},
+            "market.profile: unknown profile 'us_stok', did you mean 'us_stock'",
+        ),
         ({"market": {"cash": 0}}, "market.cash: found 0, expected a number above 0"),
         ({"market": {"slippage": 2}}, "market.slippage: found 2, expected a mapping"),
         ({"market": {"commission": {"rate": -1}}}, "market.commission.rate"),
