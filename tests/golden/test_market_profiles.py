@@ -32,7 +32,7 @@ def bars(symbol: str, closes: list[float], **columns: list[float]) -> pl.DataFra
         {
             "symbol": [symbol] * len(closes),
             "date": [first + dt.timedelta(days=ix) for ix in range(len(closes))],
-            **{name: closes for name in ("open", "high", "low", "close")},
+            **dict.fromkeys(("open", "high", "low", "close"), closes),
             **columns,
         }
     )
