@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from akq_dist.record.pruning import PruneRule, Rungs
     from akq_dist.specs.space import Space
     from akq_dist.strategy.source import PythonSource
     from akq_dist.validate import WindowSet
@@ -49,6 +50,8 @@ class Job:
     """Parameters of a Python strategy that are not searched; rules have theirs in the plan."""
     windows: WindowSet | None = None
     """Windows that each trial runs in, in place of the plan's own."""
+    rungs: Rungs | None = None
+    """Parts of the assets after which a trial may be stopped."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Batch:
     numbers: NDArray[np.int64]
     params: NDArray[np.float64]
     """Shape (n trials, n parameters), C order, columns as in `Space.names`."""
+    rule: PruneRule | None = None
+    """When to stop a trial; None runs every trial to its end."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ class BatchResult:
 
     `table` has the columns `number` (int64), `error` (utf8, null when the trial ran), `hash` (utf8), `n_bars`
     and
-    `n_defined` (int64) and one float64 column an output of the plan.
+    `n_defined` (int64) and one float64 column an output of the plan. Where trials may be stopped early there is
+    a column `pruned` (bool).
     """
 
     id: int

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
 import traceback
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from akq_dist.errors import AkqError, AkqStrategyError, ExecutorError
-from akq_dist.record.arrow import float_column, int_column, text_column
+from akq_dist.record.arrow import float_column, floats, int_column, text_column
 from akq_dist.record.canonical import canonical_json, derive_seed
 from akq_dist.record.protocols import Batch, BatchResult, TrialDetail
+from akq_dist.record.pruning import part_of_panel, stopped_table
 from akq_dist.record.windowed import combine_runs, combine_tables, window_plans
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from akq_dist import _core
     from akq_dist.record.protocols import Job
+    from akq_dist.record.pruning import Rungs
     from akq_dist.record.windowed import WindowedRun
 
 ERROR_BYTES = 10_000
@@ -50,6 +54,7 @@ class Worker:
         self.on_trial: Callable[[int, int], None] | None = None
         """Hears the first number and the count of the trials that begin together."""
         self._job = job
+        self._table = panel
         self._panel = _core.Panel.from_arrow(panel)
         self._plan = _core.Plan(job.plan)
         self._plan.check(self._panel)
@@ -67,6 +72,15 @@ class Worker:
         windows = self._job.windows
         return self._plan.outputs if windows is None else list(windows.names(self._plan.outputs))
 
+    @cached_property
+    def _rung_workers(self) -> list[Worker]:
+        """A worker for the assets of each rung; made when the first trial may be stopped."""
+        rungs = self._job.rungs
+        if rungs is None:
+            return []
+        job = replace(self._job, rungs=None)
+        return [Worker(job, part_of_panel(self._table, assets)) for assets in rungs.assets]
+
     def run(self, batch: Batch) -> BatchResult:
         """Run a batch.
 
@@ -75,8 +89,58 @@ class Worker:
         started_s = time.perf_counter()
         if self._strategy is None and self.on_trial is not None:
             self.on_trial(int(batch.numbers[0]), len(batch.numbers))
-        table = self._run_rules(batch) if self._strategy is None else self._run_python(batch, self._strategy)
+        table = self._run_all(batch) if self._job.rungs is None else self._run_rungs(batch, self._job.rungs)
         return BatchResult(batch.id, table, time.perf_counter() - started_s, self.name)
+
+    def _run_all(self, batch: Batch) -> pa.Table:
+        return self._run_rules(batch) if self._strategy is None else self._run_python(batch, self._strategy)
+
+    def _run_rungs(self, batch: Batch, rungs: Rungs) -> pa.Table:
+        """Run trials over more and more assets, stop those that the rule stops, and run the others whole.
+
+        What a trial gives that is not stopped does not depend on the rungs.
+        """
+        n = len(batch.numbers)
+        values = np.full((n, len(rungs.assets)), np.nan)
+        n_bars = np.zeros(n, dtype=np.int64)
+        alive = np.arange(n)
+        for rung, worker in enumerate(self._rung_workers if batch.rule is not None else []):
+            if not len(alive):
+                break
+            worker.on_trial = self.on_trial
+            part = Batch(batch.id, batch.numbers[alive], np.ascontiguousarray(batch.params[alive]))
+            table = worker._run_all(part)
+            values[alive, rung] = floats(table.column(rungs.output))
+            n_bars[alive] += np.array([bars or 0 for bars in table.column("n_bars").to_pylist()])
+            stopped = [self._is_stopped(batch, ix, rung, values, rungs) for ix in alive.tolist()]
+            alive = alive[~np.array(stopped, dtype=np.bool_)]
+        whole = Batch(batch.id, batch.numbers[alive], np.ascontiguousarray(batch.params[alive]))
+        table = (
+            self._run_all(whole)
+            if len(alive)
+            else self._rows([]).add_column(0, "number", int_column(np.empty(0, np.int64)))
+        )
+        return stopped_table(batch.numbers, alive, table, values, n_bars, rungs)
+
+    def _is_stopped(
+        self, batch: Batch, ix: int, rung: int, values: NDArray[np.float64], rungs: Rungs
+    ) -> bool:
+        rule = batch.rule
+        if rule is None:
+            return False
+        if rule.reference is None:
+            return rule.stops(int(batch.numbers[ix]), values[ix, : rung + 1].tolist())
+        worker = self._rung_workers[rung]
+        try:
+            mine = worker.by_asset(batch.params[ix], rungs.metric)
+        except AkqError:
+            return False  # the whole run tells what is wrong with it
+        return rule.is_worse(mine, worker.by_asset(np.array(rule.reference), rungs.metric))
+
+    def by_asset(self, point: NDArray[np.float64], metric: str) -> list[float]:
+        """Return a metric of every account, in panel order; NaN where it is undefined."""
+        column = pa.table(self._one(point, details=False).metrics()).column(metric)
+        return [math.nan if value is None else value for value in column.to_pylist()]
 
     def detail(self, batch: Batch) -> list[TrialDetail]:
         """Run trials again with every table kept. Raises what the strategy raises."""

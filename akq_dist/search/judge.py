@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from akq_dist.specs.constraint import MetricConstraint
 
+PRUNED = "stopped by the pruner"
+"""Reason of a trial that was not run to its end."""
+
 WORST_VIOLATION = 1e300
 """Stands for a constraint on an undefined metric: worse than any other, and still a number that every store
 takes.
@@ -66,8 +69,16 @@ class Judge:
         self._value_ix = [columns[objective.output] for objective in objectives]
         self._bound_ix = [columns[output] for output, _ in constraints]
 
-    def judge(self, metrics: NDArray[np.float64], errors: Sequence[str | None]) -> Verdict:
-        """Judge trials by their metrics; a trial with an error fails with that error as its reason."""
+    def judge(
+        self,
+        metrics: NDArray[np.float64],
+        errors: Sequence[str | None],
+        pruned: NDArray[np.bool_] | None = None,
+    ) -> Verdict:
+        """Judge trials by their metrics; a trial with an error fails with that error as its reason.
+
+        `pruned` trials were stopped before their end.
+        """
         clean = canonical_nan(metrics)
         failed = np.array([error is not None for error in errors], dtype=np.bool_)
         clean[failed] = np.nan
@@ -76,15 +87,17 @@ class Judge:
             if objective.missing is not None:
                 values[np.isnan(values[:, ix]), ix] = objective.missing
         undefined: NDArray[np.bool_] = np.asarray(np.isnan(values).any(axis=1))
-        complete = ~failed & ~undefined
+        stopped = np.zeros(len(failed), dtype=np.bool_) if pruned is None else pruned & ~failed
+        complete = ~failed & ~undefined & ~stopped
         values[~complete] = np.nan
         reasons = [
-            error if error is not None else UNDEFINED if undefined[ix] else None
+            error if error is not None else PRUNED if stopped[ix] else UNDEFINED if undefined[ix] else None
             for ix, error in enumerate(errors)
         ]
         violations = self.violations(clean)
         violations[~complete] = np.nan
-        return Verdict(["complete" if ok else "fail" for ok in complete], values, reasons, clean, violations)
+        states = np.where(complete, "complete", np.where(stopped, "pruned", "fail")).tolist()
+        return Verdict(states, values, reasons, clean, violations)
 
     def violations(self, metrics: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return by how much each constraint is broken, one column a constraint.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from akq_dist.search.judge import Judge, Verdict
     from akq_dist.search.policy import LoopStatus
     from akq_dist.search.progress import OnProgress
+    from akq_dist.search.pruner import Pruner
     from akq_dist.specs.space import Space
 
 logger = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class SearchLoop:
         total: int | None = None,
         on_progress: OnProgress | None = None,
         on_finished: Callable[[int], None] | None = None,
+        pruner: Pruner | None = None,
     ) -> None:
         """`total` is the number of trials of the study where it is known.
 
@@ -122,6 +124,7 @@ class SearchLoop:
         self._known_total = total
         self._on_progress = on_progress
         self._on_finished = on_finished
+        self._pruner = pruner
         self._cancelled = threading.Event()
         self._sizer = BatchSizer(
             fixed=settings.batch, n_workers=executor.n_workers, n_threads=executor.n_threads
@@ -238,6 +241,8 @@ class SearchLoop:
             if ask is None:
                 return
             self._n_proposed += len(ask.numbers)
+            if self._pruner is not None:
+                self._pruner.note_points(ask.numbers, ask.points)
             if len(ask.numbers):
                 params = [canonical_json(self._space.decode(point)) for point in ask.points]
                 keys = [self._keys.key(json.loads(text)) for text in params]
@@ -312,17 +317,30 @@ class SearchLoop:
                 else:
                     # The queue is only a window on what is left as long as there is more to ask.
                     size = self._sizer.size(n_left) if self._feed.exhausted else self._sizer.full
-                trials = [self._queue.popleft() for _ in range(min(size, n_left))]
+                trials = self._take_queued(min(size, n_left))
             batch = Batch(
                 self._next_batch,
                 np.array([trial.number for trial in trials], dtype=np.int64),
                 np.ascontiguousarray([trial.point for trial in trials], dtype=np.float64).reshape(
                     len(trials), len(self._space)
                 ),
+                None if self._pruner is None else self._pruner.rule(self._pruner.group_of(trials[0].number)),
             )
             self._next_batch += 1
             self._in_flight[batch.id] = trials
             self._executor.submit(batch)
+
+    def _take_queued(self, n: int) -> list[_Trial]:
+        """Take trials from the queue; where a pruner watches them, of one group, which has one rule."""
+        trials = [self._queue.popleft()]
+        pruner = self._pruner
+        while len(trials) < n:
+            if pruner is not None and pruner.group_of(self._queue[0].number) != pruner.group_of(
+                trials[0].number
+            ):
+                break
+            trials.append(self._queue.popleft())
+        return trials
 
     def _collect(self, timeout_s: float) -> None:
         for item in self._executor.collect(timeout_s):
@@ -339,7 +357,12 @@ class SearchLoop:
         metrics, errors, hashes, n_bars = _columns(
             result, [trial.number for trial in trials], self._store.study.outputs
         )
-        verdict = self._judge.judge(metrics, errors)
+        pruned = (
+            None
+            if self._pruner is None
+            else np.array(result.table.column("pruned").to_pylist(), dtype=np.bool_)
+        )
+        verdict = self._judge.judge(metrics, errors, pruned)
         with self._store.ledger.transaction():
             self._record(trials, verdict, hashes, n_bars, wall_s=result.wall_s, cached=False)
             repeats, repeat_verdict, retry = self._finish_repeats(trials, verdict, hashes, n_bars)
@@ -449,6 +472,8 @@ class SearchLoop:
         self._counts["asked"] -= len(trials)
         self._n_session += len(trials)
         self._feed.tell(numbers, verdict)
+        if self._pruner is not None:
+            self._pruner.tell(numbers, verdict.metrics)
         if self._best.add(numbers, verdict.values, feasible_rows(verdict.violations)):
             self._note_best({trial.number: trial.params for trial in trials})
         if self._on_finished is not None:

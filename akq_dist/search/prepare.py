@@ -17,9 +17,11 @@ from akq_dist.errors import AkqUsageError
 from akq_dist.record.canonical import digest
 from akq_dist.record.identity import KeyMaker, library_versions, study_identity
 from akq_dist.record.protocols import Job
+from akq_dist.record.pruning import Rungs
 from akq_dist.record.windowed import with_window
 from akq_dist.search.judge import Judge, Objective
 from akq_dist.search.points import count_points, grid_candidates, nothing_allowed
+from akq_dist.search.pruner import POINT_GROUP, Pruner
 from akq_dist.search.samplers import (
     DEFAULT_GROUP,
     ModelSampler,
@@ -33,6 +35,7 @@ from akq_dist.validate import WindowSet
 
 if TYPE_CHECKING:
     from akq_dist.data import PanelData
+    from akq_dist.record.trials import TrialStore
     from akq_dist.request import Request
     from akq_dist.specs import Space, SweepSpec, Where
     from akq_dist.strategy import PythonSource
@@ -65,6 +68,8 @@ class Prepared:
     """Points of the space that `where` allows; None when they cannot be counted."""
     windows: WindowSet | None = None
     """Windows of a validation that each trial runs in."""
+    rungs: Rungs | None = None
+    """Parts of the assets after which a trial may be stopped."""
 
     @property
     def spec(self) -> SweepSpec:
@@ -152,6 +157,8 @@ class Prepared:
         plan = self.plan
         if self.windows is not None:
             plan = json.dumps({**json.loads(plan), "windows": self.windows.description()})
+        if self.rungs is not None:
+            plan = json.dumps({**json.loads(plan), "rungs": [list(part) for part in self.rungs.assets]})
         return KeyMaker(
             plan,
             data_digest=self.data.digest,
@@ -175,7 +182,22 @@ class Prepared:
             build=self.build,
             fixed=self.fixed,
             windows=self.windows,
+            rungs=self.rungs,
         )
+
+    def pruner_group(self, source: str) -> int:
+        """Return the number of trials of a group that has one rule of the pruner."""
+        return self.group if self.is_model_based(source) else self.spec.search.group or POINT_GROUP
+
+    def pruner(self, store: TrialStore) -> Pruner | None:
+        """Return the pruner of a study, as its earlier sessions have left it."""
+        spec = self.spec.search.pruner
+        if spec is None or self.rungs is None:
+            return None
+        group = self.pruner_group(store.study.source)
+        made = Pruner(spec, self.rungs, self.outputs, self.judge.objectives[0].sign, group)
+        made.load(store)
+        return made
 
 
 def prepare(request: Request) -> Prepared:
@@ -208,6 +230,8 @@ def prepare(request: Request) -> Prepared:
     _check_span(spec, data)
     windows = _windows(spec, data, plan.outputs, panel.n_assets)
     names = tuple(plan.outputs) if windows is None else windows.names(plan.outputs)
+    rungs = _rungs(spec, data.symbols)
+    names = names if rungs is None else (*names, *rungs.names)
     objectives = []
     for part in spec.objective:
         output = output_name(output_of(spec, panel.n_assets, part.metric, part.aggregate))
@@ -227,7 +251,22 @@ def prepare(request: Request) -> Prepared:
         where=where,
         n_points=n_points,
         windows=windows,
+        rungs=rungs,
     )
+
+
+def _rungs(spec: SweepSpec, symbols: list[str]) -> Rungs | None:
+    from akq_dist.backtest import output_name, output_of
+
+    pruner, first = spec.search.pruner, spec.objective[0]
+    if pruner is None:
+        return None
+    if len(symbols) < 2 * len(pruner.rungs):
+        raise AkqUsageError(
+            f"search.pruner: {len(symbols)} assets are too few to look after a part of them; remove it"
+        )
+    output = output_name(output_of(spec, len(symbols), first.metric, first.aggregate))
+    return Rungs.of(symbols, pruner.rungs, output, first.metric)
 
 
 def trading_dates(data: PanelData) -> list[dt.date]:

@@ -12,6 +12,7 @@ from akq_dist.errors import AkqStudyError
 from akq_dist.record.identity import diff
 from akq_dist.record.ledger import Ledger
 from akq_dist.record.protocols import Batch
+from akq_dist.record.pruning import PruneRule
 from akq_dist.record.trials import TrialStore, canonical_nan
 from akq_dist.record.worker import Worker
 from akq_dist.search.prepare import prepare
@@ -78,8 +79,9 @@ def replay_trial(
         session = book.session(int(block.sessions[0]))
         prepared = prepare(request)
         refuse_changes(record, prepared, f"trial {number} cannot be replayed")
+        _refuse_pruned(recorded.state, number)
         worker = _worker(prepared)
-        batch = Batch(0, block.numbers, np.ascontiguousarray(block.points))
+        batch = Batch(0, block.numbers, np.ascontiguousarray(block.points), _whole(prepared))
         metrics, error, new_hash = _run(worker, batch, prepared.outputs)
         differences = _compare(block, prepared.judge, metrics, error, new_hash, prepared.outputs)
         files: list[str] = []
@@ -126,6 +128,7 @@ def replay_point(
 
     Raises AkqStudyError when the data are no longer those of the record or a parameter is not in it.
     """
+    _refuse_pruned(state, number)
     prepared = prepare(request)
     if prepared.data.digest != data_digest:
         raise AkqStudyError(
@@ -134,7 +137,7 @@ def replay_point(
         )
     values = {param.name: _value(param, params) for param in prepared.space.params if param.name in params}
     point = prepared.space.encode(values)
-    batch = Batch(0, np.array([number], dtype=np.int64), point[np.newaxis, :])
+    batch = Batch(0, np.array([number], dtype=np.int64), point[np.newaxis, :], _whole(prepared))
     metrics, error, new_hash = _run(_worker(prepared), batch, prepared.outputs)
     new_state = prepared.judge.judge(metrics, [error]).states[0]
     lines = [f"state: {state} -> {new_state}"] if new_state != state else []
@@ -166,6 +169,18 @@ def _value(param: ParamDef, params: Mapping[str, str]) -> Any:
                 return value
         raise AkqStudyError(f"{param.name}: the record has {text!r}, which the space does not.")
     return int(text) if param.kind == "int" else float(text)
+
+
+def _refuse_pruned(state: str, number: int) -> None:
+    if state == "pruned":
+        raise AkqStudyError(
+            f"trial {number} was stopped by the pruner, so there is no whole result to compare"
+        )
+
+
+def _whole(prepared: Prepared) -> PruneRule | None:
+    """Return a rule that stops nothing: values at the rungs of a pruner are part of the record."""
+    return None if prepared.rungs is None else PruneRule("none", 1.0)
 
 
 def _worker(prepared: Prepared) -> Worker:

@@ -244,6 +244,7 @@ class Session:
             total=opened.total,
             on_progress=show,
             on_finished=views.notify,
+            pruner=prepared.pruner(store),
         )
         if self._cancelled.is_set():
             self._loop.cancel()

@@ -12,6 +12,7 @@ from akq_dist.search.feed import Feed, PointFeed
 from akq_dist.search.model_feed import ModelFeed, PastTrial
 from akq_dist.search.points import FilteredPoints, PinnedCandidates, grid_candidates
 from akq_dist.search.prepare import ENUMERATE, spec_for_ledger
+from akq_dist.search.pruner import GroupedPoints
 from akq_dist.search.samplers import (
     DEFAULT_WINDOW,
     EVERYTHING,
@@ -105,7 +106,10 @@ def make_feed(
     skip = list(prepared.first) if source in (ENUMERATE, "grid") else []
     points = FilteredPoints(_candidates(prepared, source), prepared.space, prepared.where, skip=skip)
     n_asked, _ = store.numbers()
-    return PointFeed(points, first=prepared.first, budget=total, n_asked=n_asked)
+    feed = PointFeed(points, first=prepared.first, budget=total, n_asked=n_asked)
+    if prepared.rungs is None:
+        return feed
+    return GroupedPoints(feed, prepared.pruner_group(source), store.open_trials().numbers)
 
 
 def _candidates(prepared: Prepared, source: str) -> Candidates:

@@ -20,6 +20,7 @@ from akq_dist.specs.constraint import MetricConstraint, check_aggregate
 from akq_dist.specs.data import DataSpec  # noqa: TC001 - pydantic reads the annotations
 from akq_dist.specs.market import MarketSpec
 from akq_dist.specs.names import check_parameter, check_study_name
+from akq_dist.specs.pruner import PrunerSpec  # noqa: TC001 - pydantic reads the annotations
 from akq_dist.specs.risk import RiskSpec
 from akq_dist.specs.space import Space, space_from_mapping
 from akq_dist.specs.strategy import StrategySpec  # noqa: TC001 - pydantic reads the annotations
@@ -172,18 +173,12 @@ class SearchSpec(Spec):
     """Trials that a model-based sampler proposes together; chosen by the search when absent."""
     timeout: Seconds = None
     """Seconds after which no trial is started."""
-    pruner: None = None
+    pruner: PrunerSpec | None = None
+    """What stops a trial after a part of the assets: a name, or a name with options."""
     enqueue: tuple[Params, ...] = ()
     """Points to try first."""
     fixed: Params = Field(default_factory=dict)
     """Parameters of the space that the sampler keeps at one value."""
-
-    @field_validator("pruner", mode="before")
-    @classmethod
-    def _no_pruner(cls, value: Any) -> Any:
-        if value is not None:
-            raise InvalidError("pruners are not available yet; remove it or write null")
-        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -366,6 +361,15 @@ class SweepSpec(Spec):
                 found.append((("where", index), _without_prefix(str(error))))
         found.extend(self._bad_enqueued())
         found.extend(self._bad_fixed())
+        if self.search.pruner is not None and self.mode == "portfolio":
+            place = ("search", "pruner")
+            found.append((place, "looks at a part of the assets, which mode: portfolio trades together"))
+        if (
+            self.search.pruner is not None
+            and self.search.pruner.name == "wilcoxon"
+            and self.validate_ is not None
+        ):
+            found.append((("search", "pruner"), "wilcoxon cannot be used with validate; use median"))
         if found:
             raise InvalidPartsError(found)
         return self

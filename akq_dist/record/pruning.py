@@ -1,0 +1,150 @@
+"""Trials that are looked at after a part of the assets, and stopped there when they are behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from akq_dist.record.arrow import float_column, int_column, text_column
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """The assets of each look, a prefix of one order of all assets, and what is looked at."""
+
+    assets: tuple[tuple[int, ...], ...]
+    output: str
+    """Column of an engine result: the first objective."""
+    metric: str
+    """The metric of it, for values asset by asset."""
+
+    @staticmethod
+    def of(symbols: Sequence[str], shares: Sequence[float], output: str, metric: str) -> Rungs:
+        """Choose assets in an order that has nothing to do with names, groups or time."""
+        order = sorted(range(len(symbols)), key=lambda ix: hashlib.sha256(symbols[ix].encode()).digest())
+        chosen = [tuple(sorted(order[: max(1, math.ceil(share * len(symbols)))])) for share in shares]
+        return Rungs(tuple(dict.fromkeys(chosen)), output, metric)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns of a trial that hold its values at the looks."""
+        return tuple(f"rung{ix}.{self.output}" for ix in range(len(self.assets)))
+
+
+@dataclass(frozen=True)
+class PruneRule:
+    """What a pruner decided before a group of trials was sent out; a pure function of a trial's own values.
+
+    Costs are values with the sign that makes less better.
+    """
+
+    name: str
+    sign: float
+    limits: tuple[tuple[float, ...], ...] = ()
+    """For each bracket the largest cost that goes on from each rung; infinite where nothing is stopped yet."""
+    patience: int = 1
+    min_delta: float = 0.0
+    lower: float = -math.inf
+    upper: float = math.inf
+    reference: tuple[float, ...] | None = None
+    """Row of the best point so far, which a trial is compared with asset by asset."""
+    p_threshold: float = 0.1
+
+    def stops(self, number: int, values: Sequence[float]) -> bool:
+        """Tell whether a trial ends at its newest look; an undefined value stops nothing."""
+        value = values[-1]
+        if not math.isfinite(value):
+            return False
+        if self.name == "threshold":
+            return not self.lower <= value <= self.upper
+        costs = [self.sign * v for v in values if math.isfinite(v)]
+        if self.name == "patience":
+            if len(costs) <= self.patience:
+                return False
+            return min(costs[-self.patience :]) > min(costs[: -self.patience]) - self.min_delta
+        if not self.limits:
+            return False
+        limits = self.limits[number % len(self.limits)]
+        return costs[-1] > limits[len(values) - 1]
+
+    def is_worse(self, mine: Sequence[float], best: Sequence[float]) -> bool:
+        """Tell whether values by asset are worse than those of the best trial (Wilcoxon signed-rank, one-sided).
+
+        Normal approximation with ties and zeros as in Pratt (1959).
+        """
+        a, b = self.sign * np.asarray(mine), self.sign * np.asarray(best)
+        known = np.isfinite(a) & np.isfinite(b)
+        return signed_rank_p(a[known] - b[known]) < self.p_threshold
+
+
+def signed_rank_p(differences: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    """Return the probability of differences at least so much above zero, were they symmetric around it."""
+    n = len(differences)
+    magnitudes = np.abs(differences)
+    order = np.argsort(magnitudes, kind="stable")
+    ranks = np.empty(n)
+    # Equal magnitudes share the mean of their ranks.
+    _, first, counts = np.unique(magnitudes[order], return_index=True, return_counts=True)
+    for start, count in zip(first.tolist(), counts.tolist(), strict=True):
+        ranks[order[start : start + count]] = start + (count + 1) / 2.0
+    used = differences != 0.0
+    if not used.any():
+        return 1.0
+    plus = float(ranks[differences > 0.0].sum())
+    mean = float(ranks[used].sum()) / 2.0
+    deviation = math.sqrt(float((ranks[used] ** 2).sum()) / 4.0)
+    return 0.5 * math.erfc((plus - mean) / deviation / math.sqrt(2.0))
+
+
+def part_of_panel(table: pa.Table, assets: Sequence[int]) -> pa.Table:
+    """Return the panel of some assets."""
+    metadata = dict(table.schema.metadata or {})
+    symbols = json.loads(metadata[b"akq.symbols"])
+    offsets = json.loads(metadata[b"akq.offsets"])
+    slices = [table.slice(offsets[ix], offsets[ix + 1] - offsets[ix]) for ix in assets]
+    starts = [0]
+    for piece in slices:
+        starts.append(starts[-1] + piece.num_rows)
+    metadata[b"akq.symbols"] = json.dumps([symbols[ix] for ix in assets]).encode()
+    metadata[b"akq.offsets"] = json.dumps(starts).encode()
+    return pa.concat_tables(slices).combine_chunks().replace_schema_metadata(metadata)
+
+
+def stopped_table(
+    numbers: NDArray[np.int64],
+    alive: NDArray[np.int64],
+    whole: pa.Table,
+    values: NDArray[np.float64],
+    n_bars: NDArray[np.int64],
+    rungs: Rungs,
+) -> pa.Table:
+    """Return the table of a batch from the trials that ran whole (positions `alive`) and the values at the rungs."""
+    rows = pa.array([None] * len(numbers), pa.int64()).to_pylist()
+    for row, ix in enumerate(alive.tolist()):
+        rows[ix] = row
+    taken = whole.take(pa.array(rows, pa.int64()))
+    columns = {name: taken.column(name) for name in taken.schema.names}
+    stopped = np.ones(len(numbers), dtype=np.bool_)
+    stopped[alive] = False
+    ran = np.array([bars or 0 for bars in columns["n_bars"].to_pylist()], dtype=np.int64)
+    columns["number"] = int_column(numbers)
+    columns["n_bars"] = int_column(ran + n_bars)
+    columns["hash"] = text_column([text or "" for text in columns["hash"].to_pylist()])
+    columns["n_defined"] = int_column(
+        np.array([n or 0 for n in columns["n_defined"].to_pylist()], dtype=np.int64)
+    )
+    for rung, name in enumerate(rungs.names):
+        columns[name] = float_column(np.ascontiguousarray(values[:, rung]))
+    columns["pruned"] = pa.array(stopped)
+    return pa.table(columns)

@@ -1,0 +1,167 @@
+"""Pruners: a stopped trial costs a part, a trial that is not stopped is what it would have been, runs repeat."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from akq_dist.errors import AkqStudyError, AkqUsageError
+from akq_dist.record.pruning import PruneRule, Rungs, signed_rank_p
+from akq_dist.sweep import Sweep, replay, sweep
+
+from .test_sweep_end_to_end import SPEC, STRATEGY, cancel_after
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N_ASSETS = 10
+PRUNERS: dict[str, Any] = {
+    "median": {"median": {"min_trials": 6, "rungs": [0.2, 0.5]}},
+    "percentile": {"percentile": {"percentile": 60, "min_trials": 6}},
+    "successive_halving": {"successive_halving": {"eta": 2, "min_trials": 6, "rungs": [0.2, 0.5]}},
+    "hyperband": {"hyperband": {"eta": 2, "min_trials": 4, "rungs": [0.2, 0.5]}},
+    "wilcoxon": {"wilcoxon": {"min_trials": 6, "p_threshold": 0.3, "rungs": [0.5, 0.8]}},
+    "patience": {"patience": {"rungs": [0.2, 0.5, 0.8]}},
+    "threshold": {"threshold": {"lower": 0.0}},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(12)
+    frames = []
+    for ix in range(N_ASSETS):
+        close = np.round(100.0 * np.exp(np.cumsum(rng.normal(0.0005, 0.02, 160))), 2)
+        days = [dt.date(2020, 1, 1) + dt.timedelta(days=k) for k in range(160)]
+        prices = {"open": close, "high": close + 1.0, "low": close - 1.0, "close": close}
+        frames.append(pl.DataFrame({"symbol": f"S{ix}", "date": days, **prices, "volume": 1000.0}))
+    pl.concat(frames).write_parquet(tmp_path / "bars.parquet")
+    (tmp_path / "hold.py").write_text(STRATEGY)
+    return tmp_path
+
+
+def prepare(folder: Path, pruner: Any, name: str, *overrides: str, **sections: Any) -> Sweep:
+    search = {"sampler": "random", "trials": 48, "seed": 3, "group": 6, "pruner": pruner}
+    objective = {"metric": "total_return", "aggregate": "median"}
+    spec = {**SPEC, "name": name, "search": search, "objective": objective, **sections}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(spec))
+    # One ledger a sweep: nothing is answered from another's.
+    return sweep(f"{name}.yaml", overrides=[f"storage.ledger={name}.db", *overrides])
+
+
+@pytest.mark.parametrize("name", list(PRUNERS))
+def test_a_pruned_study_repeats_and_its_whole_trials_are_those_of_a_plain_one(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("akq_dist.search.loop._PROGRESS_EVERY_S", 0.0)
+    plain = prepare(folder, None, "plain").run()
+    pruned = prepare(folder, PRUNERS[name], "pruned").run()
+    rows = pruned.results()
+    states = rows["state"].to_list()
+    assert 0 < states.count("pruned") < 48
+    assert pruned.summary()["trials"]["pruned"] == states.count("pruned")
+    whole = rows.filter(pl.col("state") == "complete")["number"].to_list()
+    columns = ["number", "value", "params_fast", "params_slow", "hash"]
+    kept = pl.col("number").is_in(whole)
+    assert rows.filter(kept).select(columns).equals(plain.results().filter(kept).select(columns))
+    full_bars = plain.results()["n_bars"].max()
+    assert rows.filter(pl.col("state") == "pruned")["n_bars"].min() < full_bars  # type: ignore[operator]
+    expected = pruned.summary()["result_hash"]
+    pruned.close()
+    plain.close()
+    for sessions in range(1, 20):
+        parts = cancel_after(prepare(folder, PRUNERS[name], "parts", "run.batch=2"), 13 * sessions).run()
+        state, found = parts.state, parts.summary()["result_hash"]
+        parts.close()
+        if state == "finished":
+            break
+    assert sessions > 1
+    assert found == expected
+
+
+def test_a_model_learns_beside_a_pruner_and_a_whole_trial_replays(folder: Path) -> None:
+    hashes = set()
+    for name, batch in (("one", 1), ("two", 5)):
+        handle = prepare(folder, "median", name, "search.sampler=tpe", f"run.batch={batch}").run()
+        hashes.add(handle.summary()["result_hash"])
+        states = handle.results()["state"].to_list()
+        handle.close()
+    assert len(hashes) == 1
+    assert "pruned" in states
+    report = replay("one", states.index("complete"), ledger="one.db")
+    assert report.same, report.differences
+    with pytest.raises(AkqStudyError, match="stopped by the pruner"):
+        replay("one", states.index("pruned"), ledger="one.db")
+
+
+def test_a_python_strategy_is_pruned(folder: Path) -> None:
+    sections: dict[str, Any] = {
+        "strategy": {"python": "hold.py:Hold"},
+        "space": {"days": {"int": [1, 12]}, "kind": {"choice": ["a", "b", "c"]}},
+        "where": [],
+    }
+    handle = prepare(
+        folder, {"median": {"min_trials": 4}}, "python", "run.max_failures=100%", **sections
+    ).run()
+    rows = handle.results()
+    handle.close()
+    assert "pruned" in rows["state"].to_list()
+    assert rows.filter(pl.col("params_days") == 7)["state"].unique().to_list() == ["fail"]
+
+
+def test_what_cannot_be_pruned_is_refused(folder: Path) -> None:
+    with pytest.raises(AkqUsageError, match="too few to look after a part"):
+        prepare(folder, "median", "few", 'data.symbols=["S1", "S2"]').run()
+    with pytest.raises(AkqUsageError, match="mode: portfolio trades together"):
+        prepare(folder, "median", "shared", "mode=portfolio", objective="total_return")
+    with pytest.raises(AkqUsageError, match="eta: is not used by median"):
+        prepare(folder, {"median": {"eta": 4}}, "wrong")
+    with pytest.raises(AkqUsageError, match="threshold needs lower or upper"):
+        prepare(folder, "threshold", "bare")
+
+
+def test_rules_by_hand() -> None:
+    median = PruneRule("median", -1.0, limits=((-0.5, -0.8),))
+    assert not median.stops(3, [0.5])
+    assert median.stops(3, [0.4])
+    assert median.stops(3, [0.9, 0.7])
+    assert not median.stops(3, [0.4, float("nan")])
+    brackets = PruneRule("hyperband", 1.0, limits=((1.0,), (float("inf"),)))
+    assert [brackets.stops(number, [2.0]) for number in (0, 1, 2)] == [True, False, True]
+    patient = PruneRule("patience", -1.0, patience=1, min_delta=0.1)
+    assert not patient.stops(0, [1.0])
+    assert not patient.stops(0, [1.0, 1.2])
+    assert patient.stops(0, [1.0, 1.05])
+    assert PruneRule("threshold", -1.0, lower=0.2, upper=0.9).stops(0, [0.1])
+    assert not PruneRule("threshold", -1.0, lower=0.2, upper=0.9).stops(0, [0.3])
+
+
+def test_the_signed_rank_probability_is_that_of_scipy() -> None:
+    from scipy.stats import wilcoxon
+
+    rng = np.random.default_rng(4)
+    for n in (8, 20, 60):
+        for _ in range(5):
+            differences = np.round(rng.normal(0.3, 1.0, n), 1)
+            expected = wilcoxon(
+                differences, zero_method="zsplit", alternative="greater", method="approx", correction=False
+            )
+            if (differences != 0.0).all():
+                assert signed_rank_p(differences) == pytest.approx(expected.pvalue, rel=1e-9)
+            else:
+                assert signed_rank_p(differences) == pytest.approx(expected.pvalue, abs=0.05)
+    assert signed_rank_p(np.zeros(5)) == 1.0
+
+
+def test_rungs_are_nested_and_do_not_follow_names() -> None:
+    symbols = [f"S{ix:03d}" for ix in range(100)]
+    rungs = Rungs.of(symbols, [0.1, 0.3, 0.301], "sharpe.median", "sharpe")
+    assert [len(part) for part in rungs.assets] == [10, 30, 31]
+    assert set(rungs.assets[0]) < set(rungs.assets[1])
+    assert rungs.assets[0] != tuple(range(10))
