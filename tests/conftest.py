@@ -1,11 +1,17 @@
-"""Where the reference data are: two folders outside the project, named by environment variables."""
+"""What tests find outside the project: reference data, named by environment variables, and a PostgreSQL server."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from .postgresql import NoServerError, server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +24,20 @@ def reference_data() -> Path:
 def oracle() -> Path:
     """Folder of expected results."""
     return _folder("AKQ_ORACLE")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Callable[[], str]]:
+    """Gives the SQLAlchemy URL of an empty database at each call; skips where there is no server to be had."""
+    named = os.environ.get("AKQ_TEST_POSTGRESQL")
+    if named:
+        yield lambda: named
+        return
+    try:
+        with server() as running:
+            yield running.database
+    except NoServerError as error:
+        pytest.skip(f"{error}, and AKQ_TEST_POSTGRESQL does not name an empty database")
 
 
 def _folder(variable: str) -> Path:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -27,7 +25,7 @@ from akq_dist.track.run_values import trial_name
 from tests.unit.track.tracked import all_trials, details, sweep_info, trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from akq_dist.record.protocols import TrackerLinks, TrialRecord
 
@@ -69,10 +67,10 @@ def store(empty_store: Path, tmp_path: Path) -> Iterator[Store]:
     made.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def kind(request: pytest.FixtureRequest) -> str:
-    if request.param == "postgresql" and not os.environ.get("AKQ_TEST_POSTGRESQL"):
-        pytest.skip("AKQ_TEST_POSTGRESQL does not name an empty database, as postgresql://user@host/name")
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def kind(request: pytest.FixtureRequest, stores: Stores) -> str:
+    if request.param == "postgresql" and stores.database is None:
+        stores.database = request.getfixturevalue("postgresql")()
     return str(request.param)
 
 
@@ -322,8 +320,25 @@ def killed_trial(number: int) -> TrialRecord:
 @pytest.mark.parametrize("n_kills", [2, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.timeout(600)
 def test_a_killed_writer_loses_and_doubles_nothing(store: Store, n_kills: int) -> None:
+    kill_and_go_on(store, n_kills)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_killed_writer_of_postgresql_loses_and_doubles_nothing(
+    postgresql: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(postgresql())
+    try:
+        kill_and_go_on(store, 8)
+    finally:
+        store.close()
+
+
+def kill_and_go_on(store: Store, n_kills: int) -> None:
+    """Kill a writer at random numbers of runs, let another end its work, compare with one that nobody killed."""
     rng = random.Random(SEED + n_kills)
-    path = Path(store.uri.removeprefix("sqlite:///"))
     thresholds = sorted(rng.randrange(N_KILLED - 60) for _ in range(n_kills))
     print(f"kills at {thresholds} of {N_KILLED} runs, seed {SEED + n_kills}")
     for threshold in thresholds:
@@ -331,7 +346,7 @@ def test_a_killed_writer_loses_and_doubles_nothing(store: Store, n_kills: int) -
         root = Path(__file__).parents[2]
         with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as writer:
             deadline = time.monotonic() + 90
-            while writer.poll() is None and count_runs(path) < threshold:
+            while writer.poll() is None and count_runs(store.uri) < threshold:
                 assert time.monotonic() < deadline, "the writer is stuck"
             writer.send_signal(signal.SIGKILL)
             error = writer.stderr.read() if writer.stderr else ""
@@ -462,6 +477,8 @@ class Stores:
         self._empty_store = empty_store
         self._folder = folder
         self._open: dict[str, tuple[Store, list[tuple[MlflowTracker, TrackerLinks]]]] = {}
+        self.database: str | None = None
+        """An empty database of a server."""
 
     def compare(self, kind: str, records: list[TrialRecord]) -> list[TrackerLinks]:
         """Write records both ways and compare what MLflow's client and the tables say."""
@@ -491,7 +508,8 @@ class Stores:
                 shutil.copy(self._empty_store, self._folder / "mlflow.db")
                 store = Store(f"sqlite:///{self._folder}/mlflow.db")
             else:
-                store = Store(os.environ["AKQ_TEST_POSTGRESQL"])
+                assert self.database is not None
+                store = Store(self.database)
             ways = []
             info = sweep_info(study_id=f"study-{time.time_ns()}")
             for name, options in (("bulk", None), ("public", BY_CLIENT)):
@@ -570,12 +588,15 @@ def writer_of(store: Store, links: TrackerLinks) -> str | None:
     return writer
 
 
-def count_runs(path: Path) -> int:
-    """Read the number of runs while somebody else writes."""
-    connection = sqlite3.connect(path, timeout=5)
+def count_runs(uri: str) -> int:
+    """Read the number of runs while somebody else writes; 0 while there is no table."""
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(uri)
     try:
-        return int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
-    except sqlite3.OperationalError:
+        with engine.connect() as connection:
+            return int(connection.execute(sa.text("SELECT count(*) FROM runs")).scalar() or 0)
+    except (sa.exc.OperationalError, sa.exc.ProgrammingError):
         return 0
     finally:
-        connection.close()
+        engine.dispose()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import os
 import time
 import uuid
 from pathlib import Path
@@ -223,10 +222,8 @@ def test_times_are_the_ones_that_optuna_stores_also_when_an_hour_comes_twice() -
 
 
 @pytest.mark.slow
-def test_postgresql_holds_what_optuna_writes() -> None:
-    url = os.environ.get("AKQ_TEST_POSTGRESQL")
-    if not url:
-        pytest.skip("AKQ_TEST_POSTGRESQL is not set to the URL of a PostgreSQL database for tests")
+def test_postgresql_holds_what_optuna_writes(postgresql: Callable[[], str]) -> None:
+    url = postgresql()
     trials = wide_trials(20)
     expected, _ = written(url, 2, trials, in_public)
     found, _ = written(url, 2, trials, in_bulk)
@@ -236,10 +233,8 @@ def test_postgresql_holds_what_optuna_writes() -> None:
 
 
 @pytest.mark.slow
-def test_postgresql_takes_trials_from_both_in_turn() -> None:
-    url = os.environ.get("AKQ_TEST_POSTGRESQL")
-    if not url:
-        pytest.skip("AKQ_TEST_POSTGRESQL is not set to the URL of a PostgreSQL database for tests")
+def test_postgresql_takes_trials_from_both_in_turn(postgresql: Callable[[], str]) -> None:
+    url = postgresql()
     name, trials = str(uuid.uuid4()), wide_trials(5)
     study = optuna.create_study(storage=url, study_name=name, directions=["maximize"] * 2)
     writer = open_bulk(study, "nan")
