@@ -6,10 +6,10 @@ It knows one account, one list of orders and one bar at a time; nothing is store
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tests.differential.worlds import Ask, Ohlcv, Settings, Take
+from tests.differential.worlds import Ask, Change, Ohlcv, Settings, Take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,10 +160,10 @@ class Reference:
         for command in commands:
             if isinstance(command, Order):
                 self.hand_in(command)
-            else:
-                order = self.asked[command.ask]
-                if not order.is_over:
-                    self.end(order, "cancelled", "request")
+            elif isinstance(command, Change):
+                self.change(self.asked[command.ask], command)
+            elif not self.asked[command.ask].is_over:
+                self.end(self.asked[command.ask], "cancelled", "request")
         if self.is_last:
             for order in self.orders:
                 if not order.is_over:
@@ -186,10 +186,10 @@ class Reference:
                 if order.works and self.trades(order.asset):
                     self.offer(order, self.bar_of(order).open, "open")
 
-    def decide(self) -> Iterator[Order | Take]:
+    def decide(self) -> Iterator[Order | Take | Change]:
         for asset in range(len(self.world.assets)):
             for said in self.world.script.get((self.step, asset), ()):
-                if isinstance(said, Take):
+                if not isinstance(said, Ask):
                     yield said
                     continue
                 order = self.enter(asset, said.side, said)
@@ -294,10 +294,35 @@ class Reference:
             raise RefusedError("bad_quantity" if qty < 0.0 else "zero_quantity")
         return qty
 
-    def check(self, order: Order) -> None:
+    def change(self, order: Order, change: Change) -> None:
+        """Amend an order, or leave it as it is where that is refused."""
+        has = {"limit": order.kind in ("limit", "stop_limit"), "stop": order.kind in ("stop", "stop_limit")}
+        asked = {name: getattr(change, name) for name in has if getattr(change, name) is not None}
+        if order.is_over or not all(has[name] for name in asked):
+            return
+        if change.qty is not None and change.qty <= order.filled:
+            return
+        ask = replace(order.ask, **asked)
+        if change.qty is not None:
+            ask = replace(ask, qty=change.qty, value=None, pct_equity=None, budget=None)
+        if order.status != "submitted":
+            # Risk looks at what is left to fill.
+            whole = order.qty if change.qty is None else change.qty
+            try:
+                self.check(
+                    replace(order, ask=ask, qty=whole - order.filled if whole else 0.0, filled=0.0), order
+                )
+            except RefusedError:
+                return
+            order.qty = whole
+        order.ask = ask
+        if change.qty is not None:
+            order.budget = None
+
+    def check(self, order: Order, itself: Order | None = None) -> None:
         if order.is_protective:
             return
-        others = [o for o in self.orders if o.works and not o.is_protective and o is not order]
+        others = [o for o in self.orders if o.works and not o.is_protective and o is not (itself or order)]
         if order.side < 0 and not self.s.shorts:
             reserved = sum(o.left for o in others if o.asset == order.asset and o.side < 0)
             if order.qty > max(self.held[order.asset], 0.0) - reserved:

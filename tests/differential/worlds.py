@@ -73,6 +73,19 @@ class Take:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Changes prices or the whole quantity of an order of the script."""
+
+    ask: int
+    limit: float | None = None
+    stop: float | None = None
+    qty: float | None = None
+
+
+Said = Ask | Take | Change
+
+
+@dataclass(frozen=True)
 class Settings:
     """The market of a world; names as in SEMANTICS."""
 
@@ -104,7 +117,7 @@ class World:
     seed: int
     assets: tuple[dict[int, Ohlcv], ...]
     steps_a_day: int
-    script: dict[tuple[int, int], tuple[Ask | Take, ...]]
+    script: dict[tuple[int, int], tuple[Said, ...]]
     """What is asked for at a step on an asset."""
     settings: Settings
     has_volume: bool = True
@@ -214,17 +227,19 @@ def random_bars(rng: np.random.Generator, n_steps: int, *, on_grid: bool) -> dic
 
 def random_script(
     rng: np.random.Generator, assets: Sequence[dict[int, Ohlcv]], steps_a_day: int, settings: Settings
-) -> dict[tuple[int, int], tuple[Ask | Take, ...]]:
-    script: dict[tuple[int, int], tuple[Ask | Take, ...]] = {}
+) -> dict[tuple[int, int], tuple[Said, ...]]:
+    script: dict[tuple[int, int], tuple[Said, ...]] = {}
     owner: list[int] = []
     for step in sorted(set().union(*assets)):
         for asset, bars in enumerate(assets):
             if step not in bars or rng.random() > 0.4:
                 continue
             close = bars[step].close
-            made: list[Ask | Take] = []
+            made: list[Said] = []
             if owner and rng.random() < 0.15:
                 made.append(Take(int(rng.integers(0, len(owner)))))
+            if owner and rng.random() < 0.2:
+                made.append(random_change(rng, int(rng.integers(max(0, len(owner) - 8), len(owner))), close))
             group = len(owner) + 1
             pair = bool(rng.random() < 0.25)
             for _ in range(2 if pair else 1):
@@ -237,6 +252,16 @@ def random_script(
                 owner.append(asset)
             script[step, asset] = tuple(made)
     return script
+
+
+def random_change(rng: np.random.Generator, ask: int, close: float) -> Change:
+    def near() -> float | None:
+        price = max(0.25, round(close * float(rng.uniform(0.97, 1.03)) * 4.0) / 4.0)
+        return price if rng.random() < 0.5 else None
+
+    qty = float(rng.integers(1, 12)) * 10.0 if rng.random() < 0.5 else None
+    change = Change(ask, near(), near(), qty)
+    return change if change != Change(ask) else Change(ask, qty=20.0)
 
 
 def random_ask(
@@ -389,9 +414,13 @@ class Script(Strategy):
         position = world.positions.get((step, bar.asset), 0)
         for said in world.script.get((step, bar.asset), ()):
             # Where bars were taken away some orders of the script were never asked for.
-            if isinstance(said, Take):
-                if said.ask in self.ids:
+            if not isinstance(said, Ask):
+                if said.ask not in self.ids:
+                    continue
+                if isinstance(said, Take):
                     self.cancel(self.ids[said.ask])
+                else:
+                    self.amend(self.ids[said.ask], limit=said.limit, stop=said.stop, qty=said.qty)
                 continue
             if said.parent is None or said.parent in self.ids:
                 submit = self.buy if said.side > 0 else self.sell

@@ -18,7 +18,17 @@ import akq_dist as akq
 from akq_dist import _core
 from akq_dist.strategy import Strategy
 from akq_dist.strategy.factory import make_factory
-from tests.differential.worlds import DAY_NS, Ask, Ohlcv, Take, World, play, random_world, table_of
+from tests.differential.worlds import (
+    DAY_NS,
+    Change,
+    Ohlcv,
+    Said,
+    Take,
+    World,
+    play,
+    random_world,
+    table_of,
+)
 from tests.property.generated import bars_of, random_slots, rules_of, trace
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -127,9 +137,15 @@ def scaled(world: World, price: float, qty: float) -> World:
     def level(given: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         return (given[0], given[1] * price, *given[2:]) if given is not None and given[0] == "abs" else given
 
-    def ask(said: Ask | Take) -> Ask | Take:
+    def ask(said: Said) -> Said:
         if isinstance(said, Take):
             return said
+        if isinstance(said, Change):
+            scale = {"limit": price, "stop": price, "qty": qty}
+            given = {
+                name: value * f for name, f in scale.items() if (value := getattr(said, name)) is not None
+            }
+            return replace(said, **given)
         levels: dict[str, Any] = {name: level(getattr(said, name)) for name in LEVELS}
         times = {"qty": qty, "value": price * qty, "limit": price, "stop": price}
         numbers = {name: value * f for name, f in times.items() if (value := getattr(said, name)) is not None}
