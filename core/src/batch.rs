@@ -1,23 +1,33 @@
 //! Trials x assets over shared data: asset-major, under rayon, the same bytes on any number of threads.
 
-use crate::analysis::{Counts, N_METRICS, RunSummary, Scratch, aggregate, summarize};
+mod columns;
+mod per_asset;
+mod pooled;
+mod shared_cash;
+mod tally;
+mod workers;
+
+use crate::analysis::{Counts, N_METRICS, RunSummary, Scratch, summarize};
 use crate::data::{Panel, Timeline};
 use crate::engine::{Engine, Keep, Record, RunSpec};
 use crate::error::EngineError;
 use crate::model::Order;
 use crate::plan::{Mode, Plan};
-use crate::rules::{BatchGraph, BoundSlot, Evaluator, PanelEvaluator, SeriesSource};
+use crate::rules::BatchGraph;
 use crate::signals::SignalTable;
 use crate::strategy::Strategy;
-use crate::trader::{Column, CompiledRules, RuleColumns, RuleTrader};
+use crate::trader::{CompiledRules, RuleColumns, RuleTrader};
+pub(crate) use columns::ColumnBuffers;
 use rayon::prelude::*;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use tally::Tally;
+use workers::Workers;
 
-/// Rows of the metrics matrix held at once: bounds the memory of a call at about 24 MB.
-const MAX_ROWS: usize = 1 << 16;
+/// Values of a block of assets that are held at once: bounds their memory at about 24 MB.
+const MAX_BLOCK: usize = 3 << 20;
 
-/// Tasks a thread: enough to even out assets of unequal length.
-const TASKS_A_THREAD: usize = 4;
+/// Trials that are run together at most: their state between blocks stays below 10 MB.
+const MAX_TRIALS: usize = 1 << 12;
 
 /// What became of one trial.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +60,27 @@ pub struct RunOutcome {
     pub accounts: Vec<AccountResult>,
 }
 
+/// What a batch gives besides the values of its trials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extras {
+    /// The outputs of every account, before they are aggregated.
+    pub by_account: bool,
+    /// The returns of every trial by trading date.
+    pub returns: bool,
+}
+
+/// What a batch gives, trials in the order of their rows.
+#[derive(Debug, Default)]
+pub struct BatchOutcome {
+    pub trials: Vec<TrialOutcome>,
+    /// With `Extras::by_account`: outputs of account after account of trial after trial; NaN for one that failed.
+    pub by_account: Vec<f64>,
+    /// With `Extras::returns`: trading dates of all assets inside the window, in days since 1970-01-01.
+    pub dates: Vec<i32>,
+    /// With `Extras::returns`: for trial after trial the return of each date after the first, of all accounts together.
+    pub returns: Vec<f64>,
+}
+
 /// Runs every row of `rows` over every asset of the panel in the current rayon pool.
 pub fn run_batch(
     plan: &Plan,
@@ -57,26 +88,79 @@ pub fn run_batch(
     rows: &[&[f64]],
     cancel: &AtomicBool,
 ) -> Result<Vec<TrialOutcome>, EngineError> {
-    plan.check(panel)?;
     let assets: Vec<usize> = (0..panel.n_assets()).collect();
+    Ok(run_batch_on(plan, panel, rows, &assets, Extras::default(), cancel)?.trials)
+}
+
+/// As `run_batch`, over some assets (positions in the panel, ascending) and with more to come back.
+pub fn run_batch_on(
+    plan: &Plan,
+    panel: &Panel,
+    rows: &[&[f64]],
+    assets: &[usize],
+    extras: Extras,
+    cancel: &AtomicBool,
+) -> Result<BatchOutcome, EngineError> {
+    plan.check(panel, assets.len())?;
+    let mut out = BatchOutcome::default();
+    if extras.returns {
+        out.dates = pooled::dates_of(panel, assets, plan.spec().window);
+    }
     if plan.registered()?.is_some() {
-        return run_named_batch(plan, panel, rows, &assets, cancel);
+        run_named_batch(plan, panel, rows, assets, extras, cancel, &mut out)?;
+        return Ok(out);
     }
     let rules = plan.compile(panel)?.ok_or_else(needs_rules)?;
-    let n_accounts = if plan.spec().mode == Mode::Portfolio { 1 } else { assets.len() };
-    let block = (MAX_ROWS / n_accounts).max(1);
-    let mut outcomes = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(block) {
-        let full_rows = full_rows(plan, chunk);
+    let workers = Workers::default();
+    let n_bars =
+        assets.iter().map(|&asset| plan.spec().window.rows(panel.asset(asset).date).len() as u64).sum();
+    let dates = std::mem::take(&mut out.dates);
+    for rows in rows.chunks(n_trials_together(plan, assets.len(), dates.len())) {
+        let full_rows = full_rows(plan, rows);
         let borrowed: Vec<&[f64]> = full_rows.iter().map(Vec::as_slice).collect();
         let graph = BatchGraph::bind(rules.program(), &borrowed);
-        let batch = Batch { plan, panel, rules: &rules, graph: &graph, n_trials: chunk.len(), cancel };
+        let batch = Batch {
+            plan,
+            panel,
+            assets,
+            rules: &rules,
+            graph: &graph,
+            n_trials: rows.len(),
+            n_bars,
+            dates: &dates,
+            extras,
+            cancel,
+        };
         match plan.spec().mode {
-            Mode::PerAsset => outcomes.extend(batch.per_asset(&assets)?),
-            Mode::Portfolio => outcomes.extend(batch.portfolio(&assets)?),
+            Mode::PerAsset => batch.per_asset(&workers, &mut out)?,
+            Mode::Portfolio => batch.shared_cash(&workers, &mut out)?,
         }
     }
-    Ok(outcomes)
+    out.dates = dates;
+    Ok(out)
+}
+
+/// Trials whose values fit into memory together: of one asset, and the outputs of all of them.
+fn n_trials_together(plan: &Plan, n_assets: usize, n_dates: usize) -> usize {
+    let row = N_METRICS + n_dates;
+    let outputs = n_assets * plan.outputs().len();
+    MAX_TRIALS.min(MAX_BLOCK / row).min(MAX_BLOCK / outputs.max(1)).max(1)
+}
+
+/// Some trials over some assets.
+struct Batch<'a> {
+    plan: &'a Plan,
+    panel: &'a Panel,
+    assets: &'a [usize],
+    rules: &'a CompiledRules,
+    graph: &'a BatchGraph,
+    n_trials: usize,
+    /// Bars of all assets inside the window.
+    n_bars: u64,
+    /// Trading dates to note equity on; none where returns are not asked for.
+    dates: &'a [i32],
+    extras: Extras,
+    cancel: &'a AtomicBool,
 }
 
 /// Runs one parameter set of a rule strategy over some assets.
@@ -167,14 +251,44 @@ fn run_named_batch(
     panel: &Panel,
     rows: &[&[f64]],
     assets: &[usize],
+    extras: Extras,
     cancel: &AtomicBool,
-) -> Result<Vec<TrialOutcome>, EngineError> {
-    let one = |row: &&[f64]| match run_named(plan, panel, row, assets, Keep::Metrics, cancel) {
-        Ok(run) => Ok(run.outcome),
-        Err(EngineError::Cancelled) => Err(EngineError::Cancelled),
-        Err(error) => Ok(failed(plan, error.to_string())),
+    out: &mut BatchOutcome,
+) -> Result<(), EngineError> {
+    let n_accounts = plan.accounts(assets).len();
+    let one = |row: &&[f64]| {
+        let mut tally = Tally::new(plan, n_accounts);
+        let mut pooled = vec![0.0; out.dates.len()];
+        let mut n_bars = 0;
+        match run_named(plan, panel, row, assets, Keep::Metrics, cancel) {
+            Ok(run) => {
+                n_bars = run.outcome.n_bars;
+                let mut equity = vec![0.0; out.dates.len()];
+                for account in &run.accounts {
+                    tally.add(plan, &account.metrics);
+                    let record = &account.record.equity;
+                    pooled::equity_on(&out.dates, &account.timeline, record, plan.market().cash, &mut equity);
+                    pooled.iter_mut().zip(&equity).for_each(|(sum, equity)| *sum += equity);
+                }
+            }
+            Err(EngineError::Cancelled) => return Err(EngineError::Cancelled),
+            Err(error) => {
+                tally.fail(error.to_string());
+                pooled.fill(f64::NAN);
+                (0..n_accounts).for_each(|_| tally.add(plan, &[f64::NAN; N_METRICS]));
+            }
+        }
+        Ok((tally, pooled, n_bars))
     };
-    rows.par_iter().map(one).collect()
+    let done: Result<Vec<_>, EngineError> = rows.par_iter().map(one).collect();
+    for (tally, pooled, n_bars) in done? {
+        pooled::push_returns(&pooled, &mut out.returns);
+        if extras.by_account {
+            out.by_account.extend(tally.by_account());
+        }
+        out.trials.push(tally.finish(plan, n_bars));
+    }
+    Ok(())
 }
 
 /// Runs callback strategies over some assets: `make` gives a fresh one for every account, and gets it back after.
@@ -273,371 +387,10 @@ fn measure(plan: &Plan, record: &Record, timeline: &Timeline, scratch: &mut Scra
 }
 
 pub(crate) fn collect(plan: &Plan, accounts: Vec<AccountResult>) -> RunOutcome {
-    let rows: Vec<&[f64]> = accounts.iter().map(|account| account.metrics.as_slice()).collect();
+    let mut tally = Tally::new(plan, accounts.len());
+    for account in &accounts {
+        tally.add(plan, &account.metrics);
+    }
     let n_bars = accounts.iter().map(|account| account.timeline.n_bars() as u64).sum();
-    RunOutcome { outcome: outcome_of(plan, &rows, n_bars), accounts }
-}
-
-/// The values of one trial from the metrics of its accounts, in account order.
-fn outcome_of(plan: &Plan, rows: &[&[f64]], n_bars: u64) -> TrialOutcome {
-    let mut hasher = blake3::Hasher::new();
-    for row in rows {
-        for value in *row {
-            // Every NaN is the same NaN.
-            let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
-            hasher.update(&bits.to_le_bytes());
-        }
-    }
-    let hash = hasher.finalize().to_hex()[..32].to_owned();
-    let mut values = Vec::with_capacity(plan.outputs().len());
-    let mut column = Vec::with_capacity(rows.len());
-    for output in plan.outputs() {
-        column.clear();
-        column.extend(rows.iter().map(|row| row[output.metric_ix]));
-        values.push(match output.aggregate {
-            Some(kind) => aggregate(&mut column, kind, plan.spec().min_defined).0,
-            None => column.first().copied().unwrap_or(f64::NAN),
-        });
-    }
-    let first = plan.outputs()[0].metric_ix;
-    let n_defined = rows.iter().filter(|row| row[first].is_finite()).count();
-    TrialOutcome { error: None, hash, n_bars, n_defined, values }
-}
-
-fn failed(plan: &Plan, message: String) -> TrialOutcome {
-    TrialOutcome {
-        error: Some(message),
-        hash: String::new(),
-        n_bars: 0,
-        n_defined: 0,
-        values: vec![f64::NAN; plan.outputs().len()],
-    }
-}
-
-/// Memory of one thread, reused from asset to asset.
-#[derive(Default)]
-struct Worker {
-    engine: Engine,
-    scratch: Scratch,
-    evaluator: Evaluator,
-    columns: ColumnBuffers,
-    timeline: Timeline,
-}
-
-struct Batch<'a> {
-    plan: &'a Plan,
-    panel: &'a Panel,
-    rules: &'a CompiledRules,
-    graph: &'a BatchGraph,
-    n_trials: usize,
-    cancel: &'a AtomicBool,
-}
-
-impl Batch<'_> {
-    /// One task is one asset and a block of trials; few assets are split into more blocks.
-    fn per_asset(&self, assets: &[usize]) -> Result<Vec<TrialOutcome>, EngineError> {
-        let n_tasks = rayon::current_num_threads() * TASKS_A_THREAD;
-        let n_blocks = n_tasks.div_ceil(assets.len()).clamp(1, self.n_trials);
-        let block = self.n_trials.div_ceil(n_blocks);
-        let mut metrics = vec![f64::NAN; assets.len() * self.n_trials * N_METRICS];
-        let mut tasks = Vec::new();
-        for (&asset, rows) in assets.iter().zip(metrics.chunks_mut(self.n_trials * N_METRICS)) {
-            for (ix, rows) in rows.chunks_mut(block * N_METRICS).enumerate() {
-                tasks.push((asset, ix * block, rows));
-            }
-        }
-        let results: Result<Vec<_>, EngineError> = tasks
-            .into_par_iter()
-            .map_init(Worker::default, |worker, (asset, first, rows)| {
-                self.one_asset(worker, asset, first, rows)
-            })
-            .collect();
-        let mut n_bars = 0;
-        let mut errors: Vec<Option<String>> = vec![None; self.n_trials];
-        for task in results? {
-            n_bars += if task.first == 0 { task.n_bars } else { 0 };
-            for (trial, error) in task.errors {
-                errors[trial].get_or_insert(error);
-            }
-        }
-        let outcome = |trial: usize| {
-            if let Some(message) = &errors[trial] {
-                return failed(self.plan, message.clone());
-            }
-            let row = |asset: usize| {
-                let at = (asset * self.n_trials + trial) * N_METRICS;
-                &metrics[at..at + N_METRICS]
-            };
-            let rows: Vec<&[f64]> = (0..assets.len()).map(row).collect();
-            outcome_of(self.plan, &rows, n_bars)
-        };
-        Ok((0..self.n_trials).into_par_iter().map(outcome).collect())
-    }
-
-    fn one_asset(
-        &self,
-        worker: &mut Worker,
-        asset: usize,
-        first: usize,
-        rows: &mut [f64],
-    ) -> Result<TaskReport, EngineError> {
-        let universe = [asset];
-        worker.timeline.rebuild(self.panel, &universe, self.plan.spec().window);
-        let view = self.rules.source(self.panel.asset(asset));
-        worker.evaluator.begin(self.graph, view.len());
-        let mut report = TaskReport { first, n_bars: worker.timeline.n_bars() as u64, errors: Vec::new() };
-        for (offset, out) in rows.chunks_mut(N_METRICS).enumerate() {
-            let trial = first + offset;
-            match self.one_backtest(worker, &universe, &view, trial, out) {
-                Ok(()) => {}
-                Err(EngineError::Cancelled) => return Err(EngineError::Cancelled),
-                Err(error) => report.errors.push((trial, error.to_string())),
-            }
-        }
-        Ok(report)
-    }
-
-    fn one_backtest(
-        &self,
-        worker: &mut Worker,
-        universe: &[usize],
-        view: &dyn SeriesSource,
-        trial: usize,
-        out: &mut [f64],
-    ) -> Result<(), EngineError> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(EngineError::Cancelled);
-        }
-        let bound = self.graph.trial(trial).map_err(Clone::clone)?;
-        let numbers = self.rules.numbers(bound)?;
-        worker.columns.resize(1);
-        worker.columns.fill(0, self.rules, self.graph, bound, &mut worker.evaluator, view)?;
-        let borrowed = worker.columns.borrow();
-        let mut trader = RuleTrader::new(self.rules, numbers, &borrowed);
-        let spec = RunSpec {
-            panel: self.panel,
-            universe,
-            timeline: &worker.timeline,
-            market: self.plan.market(),
-            risk: &self.plan.spec().risk,
-            keep: Keep::Metrics,
-            cancel: self.cancel,
-        };
-        worker.engine.run(&spec, &mut trader)?;
-        measure(self.plan, worker.engine.record(), &worker.timeline, &mut worker.scratch, out);
-        Ok(())
-    }
-
-    /// One task is one trial over all assets.
-    fn portfolio(&self, assets: &[usize]) -> Result<Vec<TrialOutcome>, EngineError> {
-        let timeline = Timeline::new(self.panel, assets, self.plan.spec().window);
-        let one =
-            |worker: &mut Worker, trial: usize| match self.one_portfolio(worker, assets, &timeline, trial) {
-                Ok(outcome) => Ok(outcome),
-                Err(EngineError::Cancelled) => Err(EngineError::Cancelled),
-                Err(error) => Ok(failed(self.plan, error.to_string())),
-            };
-        (0..self.n_trials).into_par_iter().map_init(Worker::default, one).collect()
-    }
-
-    fn one_portfolio(
-        &self,
-        worker: &mut Worker,
-        assets: &[usize],
-        timeline: &Timeline,
-        trial: usize,
-    ) -> Result<TrialOutcome, EngineError> {
-        let bound = self.graph.trial(trial).map_err(Clone::clone)?;
-        let numbers = self.rules.numbers(bound)?;
-        worker.columns.fill_all(self.rules, self.graph, bound, self.panel, assets)?;
-        let borrowed = worker.columns.borrow();
-        let mut trader = RuleTrader::new(self.rules, numbers, &borrowed);
-        let spec = RunSpec {
-            panel: self.panel,
-            universe: assets,
-            timeline,
-            market: self.plan.market(),
-            risk: &self.plan.spec().risk,
-            keep: Keep::Metrics,
-            cancel: self.cancel,
-        };
-        worker.engine.run(&spec, &mut trader)?;
-        let mut metrics = [f64::NAN; N_METRICS];
-        measure(self.plan, worker.engine.record(), timeline, &mut worker.scratch, &mut metrics);
-        Ok(outcome_of(self.plan, &[&metrics], timeline.n_bars() as u64))
-    }
-}
-
-struct TaskReport {
-    first: usize,
-    n_bars: u64,
-    /// Trials of this task that failed, with the reason.
-    errors: Vec<(usize, String)>,
-}
-
-/// The columns of one trial, by instrument.
-#[derive(Debug, Default)]
-pub(crate) struct ColumnBuffers {
-    instruments: Vec<OneInstrument>,
-}
-
-#[derive(Debug, Default)]
-struct OneInstrument {
-    bools: [Option<Vec<u8>>; 4],
-    nums: [Option<Vec<f64>>; 3],
-}
-
-impl ColumnBuffers {
-    fn resize(&mut self, n: usize) {
-        self.instruments.resize_with(n, OneInstrument::default);
-    }
-
-    /// Evaluates one trial over one instrument.
-    fn fill(
-        &mut self,
-        at: usize,
-        rules: &CompiledRules,
-        graph: &BatchGraph,
-        bound: &[BoundSlot],
-        evaluator: &mut Evaluator,
-        source: &dyn SeriesSource,
-    ) -> Result<(), EngineError> {
-        let instrument = &mut self.instruments[at];
-        for (slot, column) in rules.columns() {
-            match place(column) {
-                Place::Bool(ix) => {
-                    let out = instrument.bools[ix].get_or_insert_default();
-                    match bound[slot] {
-                        BoundSlot::Series(node) => evaluator.bools(graph, source, node, out)?,
-                        BoundSlot::Scalar(value) => refill(out, source.len(), u8::from(value == 1.0)),
-                    }
-                }
-                Place::Num(ix) => {
-                    let out = instrument.nums[ix].get_or_insert_default();
-                    match bound[slot] {
-                        BoundSlot::Series(node) => evaluator.nums(graph, source, node, out)?,
-                        BoundSlot::Scalar(value) => refill(out, source.len(), value),
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Evaluates one trial over every instrument of a universe, across it where the rules rank.
-    pub(crate) fn fill_all(
-        &mut self,
-        rules: &CompiledRules,
-        graph: &BatchGraph,
-        bound: &[BoundSlot],
-        panel: &Panel,
-        universe: &[usize],
-    ) -> Result<(), EngineError> {
-        self.resize(universe.len());
-        if rules.program().is_cross_sectional() {
-            return self.fill_across(rules, graph, bound, panel, universe);
-        }
-        let mut evaluator = Evaluator::new();
-        for (at, &asset) in universe.iter().enumerate() {
-            let view = rules.source(panel.asset(asset));
-            evaluator.begin(graph, view.len());
-            self.fill(at, rules, graph, bound, &mut evaluator, &view)?;
-        }
-        Ok(())
-    }
-
-    fn fill_across(
-        &mut self,
-        rules: &CompiledRules,
-        graph: &BatchGraph,
-        bound: &[BoundSlot],
-        panel: &Panel,
-        universe: &[usize],
-    ) -> Result<(), EngineError> {
-        let views: Vec<_> = universe.iter().map(|&asset| rules.source(panel.asset(asset))).collect();
-        let sources: Vec<&dyn SeriesSource> = views.iter().map(|view| view as &dyn SeriesSource).collect();
-        let timeline = Timeline::new(panel, universe, crate::data::Window::default());
-        let mut steps: Vec<Vec<u32>> = views.iter().map(|view| Vec::with_capacity(view.len())).collect();
-        for step in 0..timeline.n_steps() {
-            for bar in timeline.bars(step) {
-                steps[bar.instrument.ix()].push(step as u32);
-            }
-        }
-        let steps: Vec<&[u32]> = steps.iter().map(Vec::as_slice).collect();
-        let mut evaluator = PanelEvaluator::new(graph, &sources, &steps, timeline.n_steps())?;
-        for (slot, column) in rules.columns() {
-            let node = bound[slot];
-            self.place_across(column, node, &mut evaluator, &sources)?;
-        }
-        Ok(())
-    }
-
-    fn place_across(
-        &mut self,
-        column: Column,
-        node: BoundSlot,
-        evaluator: &mut PanelEvaluator<'_>,
-        sources: &[&dyn SeriesSource],
-    ) -> Result<(), EngineError> {
-        match (place(column), node) {
-            (Place::Bool(ix), BoundSlot::Series(node)) => {
-                for (instrument, values) in self.instruments.iter_mut().zip(evaluator.bools(node)?) {
-                    instrument.bools[ix] = Some(values);
-                }
-            }
-            (Place::Num(ix), BoundSlot::Series(node)) => {
-                for (instrument, values) in self.instruments.iter_mut().zip(evaluator.nums(node)?.nums) {
-                    instrument.nums[ix] = Some(values);
-                }
-            }
-            (Place::Bool(ix), BoundSlot::Scalar(value)) => {
-                for (instrument, source) in self.instruments.iter_mut().zip(sources) {
-                    instrument.bools[ix] = Some(vec![u8::from(value == 1.0); source.len()]);
-                }
-            }
-            (Place::Num(ix), BoundSlot::Scalar(value)) => {
-                for (instrument, source) in self.instruments.iter_mut().zip(sources) {
-                    instrument.nums[ix] = Some(vec![value; source.len()]);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn borrow(&self) -> Vec<RuleColumns<'_>> {
-        self.instruments
-            .iter()
-            .map(|i| RuleColumns {
-                enter: i.bools[0].as_deref(),
-                exit: i.bools[1].as_deref(),
-                enter_short: i.bools[2].as_deref(),
-                exit_short: i.bools[3].as_deref(),
-                long_price: i.nums[0].as_deref(),
-                short_price: i.nums[1].as_deref(),
-                weights: i.nums[2].as_deref(),
-            })
-            .collect()
-    }
-}
-
-enum Place {
-    Bool(usize),
-    Num(usize),
-}
-
-fn place(column: Column) -> Place {
-    match column {
-        Column::Enter => Place::Bool(0),
-        Column::Exit => Place::Bool(1),
-        Column::EnterShort => Place::Bool(2),
-        Column::ExitShort => Place::Bool(3),
-        Column::LongPrice => Place::Num(0),
-        Column::ShortPrice => Place::Num(1),
-        Column::Weights => Place::Num(2),
-    }
-}
-
-fn refill<T: Copy>(out: &mut Vec<T>, len: usize, value: T) {
-    out.clear();
-    out.resize(len, value);
+    RunOutcome { outcome: tally.finish(plan, n_bars), accounts }
 }

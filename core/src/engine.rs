@@ -7,6 +7,7 @@ mod financing;
 mod holdings;
 mod intrabar;
 mod lifecycle;
+mod quiet;
 mod session;
 mod timing;
 mod venue;
@@ -168,7 +169,7 @@ impl Engine {
         std::mem::take(&mut self.record)
     }
 
-    /// Every order of the last run.
+    /// Every order of the last run, where everything is kept.
     pub fn orders(&self) -> &[Order] {
         self.book.all()
     }
@@ -286,13 +287,20 @@ enum Pass {
 impl<S: Strategy> Loop<'_, '_, S> {
     fn all_steps(&mut self, timeline: &Timeline, cancel: &AtomicBool) -> Result<(), EngineError> {
         self.call(|strategy, ctx| strategy.on_start(ctx))?;
-        for step in 0..timeline.n_steps() {
-            if step % CANCEL_EVERY == 0 && cancel.load(Ordering::Relaxed) {
+        let skips = !S::WANTS_CLOCK && quiet::is_plain(&self.spec, self.views.len());
+        let (mut step, mut n_looked) = (0, 0);
+        while step < timeline.n_steps() {
+            if skips {
+                step = self.mark_quiet(step, timeline, cancel)?;
+            }
+            if n_looked % CANCEL_EVERY == 0 && cancel.load(Ordering::Relaxed) {
                 return Err(EngineError::Cancelled);
             }
             let bars = timeline.bars(step);
             self.begin_step(clock_at(timeline, step, self.spec.bar_times), bars);
             self.one_step(bars)?;
+            step += 1;
+            n_looked += 1;
         }
         self.finish()
     }
@@ -354,7 +362,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 self.call(|strategy, ctx| strategy.on_tick(ctx, tick))?;
             }
         } else {
-            for &bar in bars {
+            let n_seen = self.strategy.bars_to_see(self.clock.step, bars).len();
+            for at in 0..n_seen {
+                let bar = self.strategy.bars_to_see(self.clock.step, bars)[at];
                 self.call(|strategy, ctx| strategy.on_bar(ctx, bar))?;
             }
         }

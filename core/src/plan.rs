@@ -277,14 +277,14 @@ impl Plan {
         CompiledRules::compile_given(&signals.fill(settings)?, &self.names())
     }
 
-    /// Raises what a run over the panel would raise before its first step.
-    pub fn check(&self, panel: &Panel) -> Result<(), EngineError> {
+    /// Raises what a run over so many assets of the panel would raise before its first step.
+    pub fn check(&self, panel: &Panel, n_assets: usize) -> Result<(), EngineError> {
         self.compile(panel)?;
         self.check_symbols(panel)?;
         for member in &self.members {
             member.plan.compile(panel).map_err(|error| member.names(&error))?;
         }
-        let n_accounts = if self.spec.mode == Mode::Portfolio { 1 } else { panel.n_assets() };
+        let n_accounts = if self.spec.mode == Mode::Portfolio { 1 } else { n_assets };
         match self.outputs.iter().find(|output| output.aggregate.is_none()) {
             Some(output) if n_accounts > 1 => Err(EngineError::Spec(format!(
                 "{} needs an aggregate over {n_accounts} assets, such as median",

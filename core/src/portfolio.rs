@@ -205,6 +205,19 @@ impl Portfolio {
         position.qty * position.mark * position.point_value
     }
 
+    /// Appends the equity after each of these closes of an account's only instrument, in the arithmetic of `equity`.
+    pub fn mark_through(&mut self, instrument: InstrumentIx, closes: &[f64], equity: &mut Vec<f64>) {
+        let (cash, qty, multiplier) = (self.cash, self.positions[instrument.ix()].qty, self.multiplier);
+        if self.held.is_empty() {
+            equity.resize(equity.len() + closes.len(), cash);
+        } else {
+            equity.extend(closes.iter().map(|close| cash + qty * close * multiplier));
+        }
+        if let Some(&last) = closes.last() {
+            self.mark(instrument, last);
+        }
+    }
+
     /// Sum of the absolute values of all positions at their last closes.
     pub fn gross_exposure(&self) -> f64 {
         let value = |&ix: &u32| {

@@ -5,7 +5,9 @@ use crate::data::{BarAt, CoarseBarAt, Frequency};
 use crate::error::TimerError;
 use crate::event::ExecutionReport;
 use crate::model::{Fill, Timer};
+use crate::portfolio::Portfolio;
 use crate::units::TradingDate;
+use std::ops::Range;
 
 /// A strategy that cannot go on; the run ends with its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +93,20 @@ pub trait Strategy {
     fn on_trade(&mut self, ctx: &mut Context<'_>, fill: &Fill) -> Result<(), StrategyFailure> {
         let _ = (ctx, fill);
         Ok(())
+    }
+
+    /// Those of the bars of a step at which `on_bar` may do anything.
+    fn bars_to_see<'b>(&'b self, step: u32, bars: &'b [BarAt]) -> &'b [BarAt] {
+        let _ = step;
+        bars
+    }
+
+    /// For an account of one instrument: the first of these rows at which a callback may do anything while the position
+    /// stays as it is and no order fills or ends; `rows.end` for none. The row `rows.start` is that of `step`. A
+    /// strategy that looks at every bar leaves this as it is.
+    fn next_look(&mut self, portfolio: &Portfolio, step: u32, rows: Range<u32>) -> u32 {
+        let _ = (portfolio, step);
+        rows.start
     }
 
     fn on_stop(&mut self, ctx: &mut Context<'_>) -> Result<(), StrategyFailure> {

@@ -1,5 +1,9 @@
 //! The rule strategy: slots of a rule program turned into orders (SEMANTICS sections 4 and 9).
 
+mod steps;
+
+pub use steps::SignalSteps;
+
 use crate::clock::Place;
 use crate::context::{Context, Target};
 use crate::data::{AssetView, BarAt, Framed};
@@ -8,10 +12,12 @@ use crate::model::{
     OrderKind, OrderRequest, OrderTag, Protection, ProtectionLevel, Side, Size, TimeInForce, TrailOn,
     TrailingSpec,
 };
+use crate::portfolio::Portfolio;
 use crate::rules::{BoundSlot, Program, SlotDef, SlotKind};
 use crate::strategy::{Strategy, StrategyFailure};
 use crate::units::{InstrumentIx, OrderId};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// What an entry signal does to a position of the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -396,6 +402,16 @@ pub struct RuleNumbers {
     offset: u32,
 }
 
+impl RuleNumbers {
+    /// The first step from `step` on at which weights are traded.
+    fn next_rebalance(&self, step: u32) -> u32 {
+        match step.checked_sub(self.offset) {
+            None => self.offset,
+            Some(since) => step.saturating_add((self.every - since % self.every) % self.every),
+        }
+    }
+}
+
 /// The columns of one instrument, by row of its own series.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RuleColumns<'a> {
@@ -414,6 +430,8 @@ pub struct RuleTrader<'a> {
     rules: &'a CompiledRules,
     numbers: RuleNumbers,
     columns: &'a [RuleColumns<'a>],
+    /// The bars to look at; none: all of them.
+    signals: Option<&'a SignalSteps>,
     /// The limit or stop entry that waits, by instrument.
     entries: Vec<Option<OrderId>>,
     ranked: Vec<(InstrumentIx, f64)>,
@@ -421,7 +439,18 @@ pub struct RuleTrader<'a> {
 
 impl<'a> RuleTrader<'a> {
     pub fn new(rules: &'a CompiledRules, numbers: RuleNumbers, columns: &'a [RuleColumns<'a>]) -> Self {
-        Self { rules, numbers, columns, entries: vec![None; columns.len()], ranked: Vec::new() }
+        let entries = vec![None; columns.len()];
+        Self { rules, numbers, columns, signals: None, entries, ranked: Vec::new() }
+    }
+
+    /// Whether a bar without a signal changes nothing.
+    pub fn decides_by_signals(&self) -> bool {
+        self.rules.spec.weights.is_none() && self.numbers.max_bars.is_none()
+    }
+
+    /// Looks at the bars of these signals only, which are those of its columns. For a trader that decides by signals.
+    pub fn seeing(self, signals: &'a SignalSteps) -> Self {
+        Self { signals: self.decides_by_signals().then_some(signals), ..self }
     }
 
     fn close_position(ctx: &mut Context<'_>, instrument: InstrumentIx, held: f64, tag: OrderTag) {
@@ -481,6 +510,25 @@ fn is_set(column: Option<&[u8]>, row: usize) -> bool {
     column.is_some_and(|c| c[row] != 0)
 }
 
+/// Rows that are looked at together: whole registers on every machine.
+const BLOCK: usize = 32;
+
+/// Position of the first condition that holds; the length for none.
+fn first_set(column: &[u8]) -> usize {
+    let blocks = column.as_chunks::<BLOCK>().0;
+    let quiet = blocks.iter().take_while(|block| block.iter().fold(0, |any, b| any | b) == 0).count() * BLOCK;
+    quiet + column[quiet..].iter().take_while(|&&b| b == 0).count()
+}
+
+/// The first of these rows at which one of two columns is set, their end for none.
+fn first_of(own: Option<&[u8]>, other: Option<&[u8]>, rows: Range<u32>) -> u32 {
+    let (start, mut end) = (rows.start as usize, rows.end as usize);
+    for column in [own, other].into_iter().flatten() {
+        end = start + first_set(&column[start..end]);
+    }
+    end as u32
+}
+
 impl Strategy for RuleTrader<'_> {
     const WANTS_REPORTS: bool = false;
     const WANTS_CLOCK: bool = false;
@@ -523,12 +571,41 @@ impl Strategy for RuleTrader<'_> {
         Ok(())
     }
 
+    fn bars_to_see<'b>(&'b self, step: u32, bars: &'b [BarAt]) -> &'b [BarAt] {
+        self.signals.map_or(bars, |signals| signals.at(step))
+    }
+
+    fn next_look(&mut self, portfolio: &Portfolio, step: u32, rows: Range<u32>) -> u32 {
+        if self.rules.spec.weights.is_some() {
+            let due = self.numbers.next_rebalance(step);
+            return rows.end.min(rows.start.saturating_add(due - step));
+        }
+        let [columns] = self.columns else { return rows.start };
+        let position = portfolio.position(InstrumentIx(0));
+        let held = position.qty();
+        let (own, other) = if held == 0.0 {
+            (columns.enter, columns.enter_short)
+        } else {
+            let (exit, opposite) = if held > 0.0 {
+                (columns.exit, columns.enter_short)
+            } else {
+                (columns.exit_short, columns.enter)
+            };
+            (exit, opposite.filter(|_| self.rules.spec.on_opposite.is_some()))
+        };
+        let mut next = first_of(own, other, rows);
+        if let (Some(n), Some(first)) = (self.numbers.max_bars, position.entry_row()) {
+            next = next.min(first.saturating_add(n));
+        }
+        next
+    }
+
     fn on_bars(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) -> Result<(), StrategyFailure> {
         if self.rules.spec.weights.is_none() {
             return Ok(());
         }
         let step = ctx.clock.step;
-        if step < self.numbers.offset || !(step - self.numbers.offset).is_multiple_of(self.numbers.every) {
+        if self.numbers.next_rebalance(step) != step {
             return Ok(());
         }
         self.ranked.clear();

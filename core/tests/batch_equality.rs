@@ -3,7 +3,7 @@
 
 mod common;
 
-use akq_core::batch::{TrialOutcome, run_batch, run_rules};
+use akq_core::batch::{AccountResult, Extras, RunOutcome, TrialOutcome, run_batch, run_batch_on, run_rules};
 use akq_core::data::Panel;
 use akq_core::engine::Keep;
 use akq_core::plan::Plan;
@@ -104,4 +104,75 @@ fn plans_refuse_what_they_do_not_know() {
     assert!(message(metric).contains(r#"unknown metric "sharp""#));
     let short = r#"{"strategy": {"rules": {"enter": "close > 1", "exit_short": "close < 1"}}, "outputs": [["sharpe", null]]}"#;
     assert!(message(short).contains("exit_short without enter_short"));
+}
+
+/// Returns of the accounts of a run together, date by date, from their equity.
+fn pooled_returns(run: &RunOutcome, dates: &[i32], cash: f64) -> Vec<f64> {
+    let equity_on = |date: i32| -> f64 {
+        let last = |account: &AccountResult| {
+            let steps = account.timeline.dates().partition_point(|&on| on <= date);
+            if steps == 0 { cash } else { account.record.equity[steps - 1] }
+        };
+        run.accounts.iter().map(last).fold(0.0, |sum, equity| sum + equity)
+    };
+    let equity: Vec<f64> = dates.iter().map(|&date| equity_on(date)).collect();
+    equity.windows(2).map(|pair| (pair[1] - pair[0]) / pair[0]).collect()
+}
+
+fn same_bits(a: &[f64], b: &[f64]) -> bool {
+    a.iter().map(|v| v.to_bits()).eq(b.iter().map(|v| v.to_bits()))
+}
+
+#[test]
+fn values_by_account_and_returns_are_those_of_the_runs() {
+    let cancel = AtomicBool::new(false);
+    for (mode, rules) in [("per_asset", RULES[1]), ("portfolio", RULES[1]), ("portfolio", RULES[4])] {
+        let plan = plan(rules, mode);
+        let panel = panel(4, 77);
+        let rows: Vec<&[f64]> = vec![&[3.0, 9.0], &[0.0, 9.0], &[5.0, 12.0]];
+        let assets = [0, 2, 3];
+        let extras = Extras { by_account: true, returns: true };
+        let found = run_batch_on(&plan, &panel, &rows, &assets, extras, &cancel).unwrap();
+        let (n_values, n_returns) = (found.by_account.len() / rows.len(), found.dates.len() - 1);
+        assert_eq!(n_values, if mode == "portfolio" { 4 } else { 12 });
+        assert!(found.dates.windows(2).all(|pair| pair[0] < pair[1]));
+        let mut n_failed = 0;
+        for (ix, row) in rows.iter().enumerate() {
+            let values = &found.by_account[ix * n_values..][..n_values];
+            let returns = &found.returns[ix * n_returns..][..n_returns];
+            match run_rules(&plan, &panel, row, &assets, Keep::Metrics, &cancel) {
+                Ok(alone) => {
+                    assert_eq!(bits(std::slice::from_ref(&alone.outcome)), bits(&found.trials[ix..=ix]));
+                    let one = |account: &AccountResult| -> Vec<f64> {
+                        plan.outputs().iter().map(|output| account.metrics[output.metric_ix]).collect()
+                    };
+                    let expected: Vec<f64> = alone.accounts.iter().flat_map(one).collect();
+                    assert!(same_bits(values, &expected), "{mode}: {values:?} {expected:?}");
+                    assert!(same_bits(returns, &pooled_returns(&alone, &found.dates, plan.market().cash)));
+                }
+                Err(error) => {
+                    n_failed += 1;
+                    assert_eq!(found.trials[ix].error, Some(error.to_string()));
+                    assert!(values.iter().chain(returns).all(|value| value.is_nan()));
+                }
+            }
+        }
+        assert_eq!(n_failed, 1, "{mode}");
+    }
+}
+
+#[test]
+fn blocks_of_assets_change_nothing() {
+    // More values than are held at once: 130 assets x 600 trials.
+    let series: Vec<_> = (0..130).map(|ix| random_series(&format!("S{ix:03}"), 24, ix)).collect();
+    let panel = panel_of(&series, 1);
+    let plan = plan(RULES[0], "per_asset");
+    let rows: Vec<[f64; 2]> = (0..600).map(|ix| [f64::from(1 + ix % 5), f64::from(6 + ix % 3)]).collect();
+    let together = batch(&plan, &panel, &rows, 2);
+    let assets: Vec<usize> = (0..panel.n_assets()).collect();
+    for ix in [0, 7, 599] {
+        let alone =
+            run_rules(&plan, &panel, &rows[ix], &assets, Keep::Metrics, &AtomicBool::new(false)).unwrap();
+        assert_eq!(bits(&[alone.outcome]), bits(&together[ix..=ix]));
+    }
 }

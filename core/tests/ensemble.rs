@@ -164,10 +164,13 @@ fn protection_looks_at_the_own_position() {
     assert_eq!(owners(&outcome), fills);
 }
 
+/// Who heard of which order, and what.
+type Heard = Rc<RefCell<Vec<(&'static str, u64, &'static str)>>>;
+
 /// Hears only of its own orders.
 struct Listener {
     name: &'static str,
-    heard: Rc<RefCell<Vec<(&'static str, u64, &'static str)>>>,
+    heard: Heard,
 }
 
 impl Strategy for Listener {

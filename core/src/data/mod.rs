@@ -12,4 +12,4 @@ pub use frames::{CoarseBarAt, CoarseFrame, Framed};
 pub use frequency::Frequency;
 pub use panel::{AssetView, Panel, PanelMeta};
 pub use series::Series;
-pub use timeline::{BarAt, Timeline, Window};
+pub use timeline::{BarAt, RowSteps, Timeline, Window};

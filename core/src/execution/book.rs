@@ -70,6 +70,8 @@ pub struct Closing {
 #[derive(Debug, Default)]
 pub struct OrderBook {
     orders: Vec<Order>,
+    /// Orders that stood before the first one kept.
+    n_forgotten: u64,
     /// Accepted market orders that wait for their bar, in order of submission.
     pub pending: Vec<OrderId>,
     /// Accepted limits and stops, in order of submission.
@@ -87,12 +89,19 @@ pub struct OrderBook {
 impl OrderBook {
     pub fn reset(&mut self) {
         self.orders.clear();
+        self.n_forgotten = 0;
         self.pending.clear();
         self.resting.clear();
         self.closing.clear();
         self.children.clear();
         self.remote.clear();
         self.n_dated = 0;
+    }
+
+    /// Whether no order waits but for its price.
+    #[inline]
+    pub fn only_rests(&self) -> bool {
+        self.pending.is_empty() && self.closing.is_empty() && self.children.is_empty()
     }
 
     /// Enters a request under the next number.
@@ -103,7 +112,7 @@ impl OrderBook {
         submitted: TsNs,
         birth: Option<Birth>,
     ) -> OrderId {
-        let id = OrderId(self.orders.len() as u64 + 1);
+        let id = self.next_id();
         self.n_dated += u32::from(matches!(request.tif, TimeInForce::Gtd(_)));
         self.orders.push(Order {
             id,
@@ -120,17 +129,29 @@ impl OrderBook {
 
     /// The number the next request will get.
     pub fn next_id(&self) -> OrderId {
-        OrderId(self.orders.len() as u64 + 1)
+        OrderId(self.n_forgotten + self.orders.len() as u64 + 1)
     }
 
+    #[inline]
     pub fn get(&self, id: OrderId) -> Option<&Order> {
-        self.orders.get((id.0 as usize).checked_sub(1)?)
+        self.orders.get(id.0.checked_sub(self.n_forgotten + 1)? as usize)
     }
 
+    #[inline]
     pub fn get_mut(&mut self, id: OrderId) -> Option<&mut Order> {
-        self.orders.get_mut((id.0 as usize).checked_sub(1)?)
+        self.orders.get_mut(id.0.checked_sub(self.n_forgotten + 1)? as usize)
     }
 
+    /// Lets every order go if all of them have ended; their numbers are not used again.
+    #[inline]
+    pub fn forget_ended(&mut self) {
+        if self.working().next().is_none() {
+            self.n_forgotten += self.orders.len() as u64;
+            self.orders.clear();
+        }
+    }
+
+    /// Every order that was not forgotten.
     pub fn all(&self) -> &[Order] {
         &self.orders
     }

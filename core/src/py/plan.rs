@@ -63,7 +63,7 @@ impl PyPlan {
     }
 
     fn check(&self, py: Python<'_>, panel: PyRef<'_, PyPanel>) -> PyResult<()> {
-        self.plan.check(&panel.panel).map_err(|e| errors::to_py(py, e))
+        self.plan.check(&panel.panel, panel.panel.n_assets()).map_err(|e| errors::to_py(py, e))
     }
 
     #[pyo3(signature = (panel, params, *, threads))]
@@ -131,7 +131,7 @@ impl PyPlan {
         }
         let outcome = match (strategy, signals) {
             (Some(factories), _) if !self.plan.members().is_empty() => {
-                self.plan.check(&panel).map_err(|e| errors::to_py(py, e))?;
+                self.plan.check(&panel, panel.n_assets()).map_err(|e| errors::to_py(py, e))?;
                 let factories = self.member_factories(py, &factories)?;
                 let make = |ix: usize, universe: &[usize]| -> Result<Box<dyn AnyStrategy>, EngineError> {
                     let Some(factory) = &factories[ix] else {
@@ -144,7 +144,7 @@ impl PyPlan {
                 run_several(&self.plan, &panel, &assets, keep, &AtomicBool::new(false), make)
             }
             (Some(factory), _) => {
-                self.plan.check(&panel).map_err(|e| errors::to_py(py, e))?;
+                self.plan.check(&panel, panel.n_assets()).map_err(|e| errors::to_py(py, e))?;
                 let cancel = AtomicBool::new(false);
                 let make = |universe: &[usize]| {
                     PyStrategy::new(&factory, &panel, universe, &share)
@@ -155,7 +155,7 @@ impl PyPlan {
             (None, Some(table)) => {
                 let table = signal_table(py, table)?;
                 let (plan, panel) = (&self.plan, Arc::clone(&panel));
-                plan.check(&panel).map_err(|e| errors::to_py(py, e))?;
+                plan.check(&panel, panel.n_assets()).map_err(|e| errors::to_py(py, e))?;
                 guard::run_detached(py, 1, move |cancel| {
                     run_signals(plan, &panel, &params, &table, &assets, keep, cancel)
                 })?
