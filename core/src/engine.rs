@@ -287,7 +287,9 @@ enum Pass {
 impl<S: Strategy> Loop<'_, '_, S> {
     fn all_steps(&mut self, timeline: &Timeline, cancel: &AtomicBool) -> Result<(), EngineError> {
         self.call(|strategy, ctx| strategy.on_start(ctx))?;
-        let skips = !S::WANTS_CLOCK && quiet::is_plain(&self.spec, self.views.len());
+        let acts_by_itself = S::WANTS_CLOCK || self.engine.has_dates || self.engine.has_columns;
+        let skips =
+            !acts_by_itself && self.frames.is_empty() && quiet::is_plain(&self.spec, self.views.len());
         let (mut step, mut n_looked) = (0, 0);
         while step < timeline.n_steps() {
             if skips {

@@ -207,11 +207,14 @@ impl Portfolio {
 
     /// Appends the equity after each of these closes of an account's only instrument, in the arithmetic of `equity`.
     pub fn mark_through(&mut self, instrument: InstrumentIx, closes: &[f64], equity: &mut Vec<f64>) {
-        let (cash, qty, multiplier) = (self.cash, self.positions[instrument.ix()].qty, self.multiplier);
+        let Position { qty, point_value, settled, .. } = self.positions[instrument.ix()];
+        let cash = self.cash;
         if self.held.is_empty() {
             equity.resize(equity.len() + closes.len(), cash);
+        } else if self.settles {
+            equity.extend(closes.iter().map(|close| cash + (qty * close * point_value - settled)));
         } else {
-            equity.extend(closes.iter().map(|close| cash + qty * close * multiplier));
+            equity.extend(closes.iter().map(|close| cash + qty * close * point_value));
         }
         if let Some(&last) = closes.last() {
             self.mark(instrument, last);
