@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from akq_dist import indicator
-    from akq_dist._core import Bar, StrategyContext, __version__
+    from akq_dist._core import Bar, StrategyContext, Tick, __version__
     from akq_dist.backtest import backtest
     from akq_dist.data import DataFeed
     from akq_dist.engine import Engine
@@ -64,6 +64,7 @@ __all__ = [
     "Strategy",
     "StrategyContext",
     "SweepSpec",
+    "Tick",
     "Timer",
     "TrackerError",
     "Trade",
@@ -88,6 +89,7 @@ _HOMES: Final = {
     "DataFeed": "akq_dist.data",
     "Engine": "akq_dist.engine",
     "StrategyContext": "akq_dist._core",
+    "Tick": "akq_dist._core",
     "Rules": "akq_dist.strategy.rules",
     "SignalStrategy": "akq_dist.strategy.signals",
     **dict.fromkeys(

@@ -23,6 +23,7 @@ __all__ = [
     "RunResult",
     "SpecError",
     "StrategyContext",
+    "Tick",
     "__version__",
     "adjustment_factors",
     "aggregate",
@@ -209,6 +210,31 @@ class Bar:
         """NaN where the series has no volume."""
     def get(self, column: str) -> float:
         """Any column of the panel by name; raises KeyError."""
+
+@final
+class Tick:
+    """The trade of one asset that `on_tick` is called for; a value of its own, it may be kept."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def asset(self) -> int: ...
+    @property
+    def index(self) -> int:
+        """Index of the tick in the asset's own series."""
+    @property
+    def ts(self) -> int: ...
+    @property
+    def date(self) -> int: ...
+    @property
+    def price(self) -> float: ...
+    @property
+    def size(self) -> float:
+        """NaN where the series has no size."""
+    @property
+    def bid(self) -> float | None: ...
+    @property
+    def ask(self) -> float | None: ...
 
 @final
 class StrategyContext:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from akq_dist._core import Bar, StrategyContext
+    from akq_dist._core import Bar, StrategyContext, Tick
     from akq_dist.strategy.columns import PanelColumns
     from akq_dist.strategy.sizing import Sizer
 
@@ -133,6 +133,9 @@ class Strategy:
 
     def on_bar(self, bar: Bar) -> None:
         """Once for every asset that has a bar, in panel order."""
+
+    def on_tick(self, tick: Tick) -> None:
+        """Once for every asset that has a trade, where the data are ticks; without it `on_bar` gets them as bars."""
 
     def on_bars(self, bars: Bars) -> None:
         """Once a step, after every `on_bar`, with all bars of the step."""
@@ -458,6 +461,10 @@ class Strategy:
             self._call_on_trade if own.on_trade is not base.on_trade else None,
             self.on_stop if own.on_stop is not base.on_stop else None,
         )
+
+    def _tick_hook(self) -> Callable[..., None] | None:
+        """Return on_tick, None where not overridden."""
+        return self.on_tick if type(self).on_tick is not Strategy.on_tick else None
 
     def _call_on_day(self, days: int) -> None:
         self._across(lambda: self.on_day(dt.date.fromordinal(days + _EPOCH)))

@@ -22,6 +22,8 @@ mod result;
 
 mod strategy;
 
+mod tick;
+
 use pyo3::prelude::*;
 
 /// The extension module `akq_dist._core`.
@@ -41,6 +43,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<strategy::PyContext>()?;
     calendar::register(module)?;
     frames::register(module)?;
+    module.add_class::<tick::PyTick>()?;
     indicator::register(module)?;
     reference::register(module)
 }

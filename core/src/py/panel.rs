@@ -57,9 +57,11 @@ impl PyPanel {
 
     #[getter]
     fn columns(&self) -> Vec<String> {
-        let mut names: Vec<String> = ["open", "high", "low", "close"].map(str::to_owned).to_vec();
+        let is_ticks = self.panel.is_ticks();
+        let prices: &[&str] = if is_ticks { &["price"] } else { &["open", "high", "low", "close"] };
+        let mut names: Vec<String> = prices.iter().map(|&name| name.to_owned()).collect();
         if self.panel.has_volume() {
-            names.push("volume".to_owned());
+            names.push(if is_ticks { "size" } else { "volume" }.to_owned());
         }
         names.extend_from_slice(self.panel.extra_names());
         names

@@ -3,6 +3,7 @@
 //! Python never holds a reference into the engine. What a callback may see is mirrored before it runs, what it asks
 //! for is replayed after it returned, so that numbers and order agree with a native strategy.
 
+use super::tick::PyTick;
 use super::{errors, frames};
 use crate::clock::{Clock, Place, Timers, When};
 use crate::context::{Context, Target};
@@ -584,6 +585,7 @@ struct Hooks {
     on_timer: Option<Py<PyAny>>,
     on_coarse_bar: Option<Py<PyAny>>,
     on_bar: Option<Py<PyAny>>,
+    on_tick: Option<Py<PyAny>>,
     on_bars: Option<Py<PyAny>>,
     on_order: Option<Py<PyAny>>,
     on_trade: Option<Py<PyAny>>,
@@ -648,8 +650,19 @@ impl PyStrategy {
         let set_frames = object.getattr("_set_frames")?.unbind();
         let hooks: [Option<Py<PyAny>>; 9] = object.call_method0("_hooks")?.extract()?;
         let [on_start, on_day, on_timer, on_coarse_bar, on_bar, on_bars, on_order, on_trade, on_stop] = hooks;
-        let hooks =
-            Hooks { on_start, on_day, on_timer, on_coarse_bar, on_bar, on_bars, on_order, on_trade, on_stop };
+        let on_tick: Option<Py<PyAny>> = object.call_method0("_tick_hook")?.extract()?;
+        let hooks = Hooks {
+            on_start,
+            on_day,
+            on_timer,
+            on_coarse_bar,
+            on_bar,
+            on_tick,
+            on_bars,
+            on_order,
+            on_trade,
+            on_stop,
+        };
         let bar = Py::new(py, bar)?;
         Ok(Self { context, bar, hooks, frequencies, set_frames, share: share.clone() })
     }
@@ -854,6 +867,18 @@ impl Strategy for PyStrategy {
         keep_free(&mut self.bar)?;
         self.bar.get().set(self.context.get().universe[bar.instrument.ix()], bar.row);
         self.call(ctx, Some(bar), hook, |py, hook| hook.call1(py, (&self.bar,)))
+    }
+
+    fn on_tick(&mut self, ctx: &mut Context<'_>, at: BarAt) -> Result<(), StrategyFailure> {
+        let Some(hook) = &self.hooks.on_tick else { return self.on_bar(ctx, at) };
+        let tick = ctx.tick(at);
+        let date = ctx.clock.date.0;
+        let shared = self.context.get();
+        let asset = shared.universe[at.instrument.ix()];
+        self.call(ctx, Some(at), hook, |py, hook| {
+            let symbol = shared.symbols.names[asset].clone_ref(py);
+            hook.call1(py, (PyTick::new(symbol, asset, at.row as usize, date, tick),))
+        })
     }
 
     fn on_bars(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) -> Result<(), StrategyFailure> {
