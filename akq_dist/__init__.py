@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from akq_dist.lookahead import lookahead
     from akq_dist.optimize import optimize
+    from akq_dist.paper import PaperSession
     from akq_dist.result import BacktestResult
     from akq_dist.search.tpe_sampler import BatchTPESampler
     from akq_dist.specs import SweepSpec, load_sweep
@@ -57,6 +58,7 @@ __all__ = [
     "ExecutorError",
     "MissingDependencyError",
     "Order",
+    "PaperSession",
     "Param",
     "Position",
     "Rules",
@@ -90,6 +92,7 @@ _HOMES: Final = {
     "Engine": "akq_dist.engine",
     "StrategyContext": "akq_dist._core",
     "Tick": "akq_dist._core",
+    "PaperSession": "akq_dist.paper",
     "Rules": "akq_dist.strategy.rules",
     "SignalStrategy": "akq_dist.strategy.signals",
     **dict.fromkeys(

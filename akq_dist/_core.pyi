@@ -18,6 +18,7 @@ __all__ = [
     "IndicatorStep",
     "Panel",
     "PanelError",
+    "PaperSession",
     "Plan",
     "RuleError",
     "RunResult",
@@ -138,6 +139,46 @@ class Plan:
 
         `assets` limits the run to some assets. An exception of the strategy passes through unchanged.
         """
+
+@final
+class PaperSession:
+    """A callback strategy that trades steps as they are handed in; see `akq_dist.paper`.
+
+    The engine runs in a thread of its own; every method may be called from any thread and releases the interpreter
+    while it waits. An event that comes too late raises EngineError.
+    """
+
+    def __new__(
+        cls,
+        plan: Plan,
+        symbols: Sequence[str],
+        strategy: Callable[[], Any],
+        *,
+        columns: Sequence[str] = ...,
+        has_volume: bool = True,
+        ticks: bool = False,
+    ) -> PaperSession: ...
+    def step(
+        self,
+        ts: int,
+        date: int,
+        bars: Sequence[tuple[int, tuple[float, float, float, float], float, Sequence[float], bool]],
+        *,
+        ends_date: bool = False,
+        ends_run: bool = False,
+    ) -> None:
+        """Hand in bars: asset, four prices, volume (NaN where there is none), the further columns, ends its date."""
+    def submit(
+        self, asset: int, side: int, qty: float, *, limit: float | None = None, stop: float | None = None
+    ) -> None: ...
+    def cancel(self, order: int) -> None: ...
+    def cancel_all(self) -> None: ...
+    def halt(self) -> None: ...
+    def resume(self) -> None: ...
+    def stop(self) -> None: ...
+    def finish(self) -> None: ...
+    def result(self) -> RunResult:
+        """Wait for the end and return what the session did, once; raises what the strategy raised."""
 
 @final
 class RunResult:
@@ -268,6 +309,8 @@ class StrategyContext:
         """Index of the newest bar of an asset at or before this step, -1 before its first."""
     def last_close(self, asset: int) -> float:
         """Close of the newest bar of an asset, NaN before its first."""
+    def tail(self, column: str, asset: int, n: int) -> list[float]:
+        """Return the last n values of a column of an asset up to this step; raises KeyError."""
     def position(self, asset: int) -> float:
         """Units held, negative when short."""
     def avg_price(self, asset: int) -> float:

@@ -247,9 +247,9 @@ def _bad_values(frame: pl.DataFrame, bars: Bars) -> tuple[list[Finding], pl.Seri
 
 def _finding(check: _Check, rows: pl.DataFrame, bars: Bars) -> Finding:
     first = rows.sort("row").row(0, named=True)
-    column = {"ts": bars.names.time, "symbol": bars.names.symbol}.get(
-        check.column, bars.names.bars.get(check.column)
-    )
+    names = bars.names
+    series = {**names.extras, **names.bars}
+    column = {"ts": names.time, "symbol": names.symbol}.get(check.column, series.get(check.column))
     raw = _raw(bars, column, first["row"])
     words = check.words if raw is not None else f"{column or check.column} is missing"
     words = words.format(**{name: first[name] for name in PRICES}, value=first[check.column], raw=raw)

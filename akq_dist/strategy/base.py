@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from akq_dist._core import Bar, StrategyContext, Tick
-    from akq_dist.strategy.columns import PanelColumns
+    from akq_dist.strategy.columns import History
     from akq_dist.strategy.sizing import Sizer
 
 _GIVEN_GROUPS = 2**32
@@ -101,7 +101,7 @@ class Strategy:
 
     _params: Mapping[str, Any]
     _ctx: StrategyContext
-    _panel: PanelColumns | None = None
+    _panel: History | None = None
     _reserved: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, **params: Any) -> None:
@@ -417,7 +417,7 @@ class Strategy:
     """Asset meant by a missing symbol where the engine's current asset is not it."""
     _cross_section: bool = False
 
-    def _prepare(self, panel: PanelColumns, seed: int) -> None:
+    def _prepare(self, panel: History, seed: int) -> None:
         self._panel = panel
         self._seed = seed
 

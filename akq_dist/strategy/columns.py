@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from akq_dist.errors import AkqUsageError
 from akq_dist.specs.suggest import did_you_mean
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TIME_COLUMNS = ("ts", "date")
+
+
+class History(Protocol):
+    """Where a strategy reads the bars up to now."""
+
+    def tail(self, column: str, asset: int, last_index: int, n: int) -> NDArray[np.float64]:
+        """Return the last n values of an asset up to and including `last_index`; fewer at its start."""
 
 
 @dataclass(frozen=True)

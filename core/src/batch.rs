@@ -364,6 +364,19 @@ pub(crate) fn run_account<S: Strategy>(
     Ok(AccountResult { universe, timeline, record, orders, metrics })
 }
 
+/// What a session did in its one account, as a run of its plan gives it.
+pub fn session_outcome(
+    plan: &Plan,
+    universe: Vec<usize>,
+    timeline: Timeline,
+    record: Record,
+    orders: Vec<Order>,
+) -> RunOutcome {
+    let mut metrics = vec![f64::NAN; N_METRICS];
+    measure(plan, &record, &timeline, &mut Scratch::default(), &mut metrics);
+    collect(plan, vec![AccountResult { universe, timeline, record, orders, metrics }])
+}
+
 fn measure(plan: &Plan, record: &Record, timeline: &Timeline, scratch: &mut Scratch, out: &mut [f64]) {
     let summary = RunSummary {
         initial_cash: plan.market().cash,

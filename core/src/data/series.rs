@@ -1,8 +1,8 @@
 //! A series that grows: the bars of one instrument as a live feed hands them in.
 
 use super::AssetView;
-use crate::model::StepBar;
-use crate::units::{TradingDate, TsNs};
+use crate::model::{BarValues, StepBar};
+use crate::units::{InstrumentIx, TradingDate, TsNs};
 use std::sync::Arc;
 
 /// The bars of one instrument so far. The columns read as those of a panel's asset do: nothing later than now is there.
@@ -43,6 +43,19 @@ impl Series {
             column.push(*value);
         }
         (self.ts.len() - 1) as u32
+    }
+
+    /// Adds a row of another series that has the same columns.
+    pub fn copy_row(&mut self, view: &AssetView<'_>, row: usize) {
+        let extra =
+            self.extra_names.iter().map(|name| view.named(name).map_or(f64::NAN, |c| c[row])).collect();
+        let [open, high, low, close] = [view.open[row], view.high[row], view.low[row], view.close[row]];
+        let volume = view.volume.map_or(f64::NAN, |volume| volume[row]);
+        let values = BarValues { open, high, low, close, volume };
+        // The series is of this instrument already: a bar here needs no number.
+        let instrument = InstrumentIx(0);
+        let bar = StepBar { instrument, values, extra, ends_date: view.ends_date(row) };
+        self.push(TsNs(view.ts[row]), TradingDate(view.date[row]), &bar);
     }
 
     pub fn view(&self) -> AssetView<'_> {

@@ -75,6 +75,11 @@ pub fn data_error(py: Python<'_>, error: DataError) -> PyErr {
     to_py(py, error.into())
 }
 
+/// A run or a session that cannot go on.
+pub fn engine_error(py: Python<'_>, message: String) -> PyErr {
+    raise(py, &ENGINE, message)
+}
+
 /// A fault of the caller about an argument.
 pub fn spec_error(py: Python<'_>, message: String) -> PyErr {
     to_py(py, EngineError::Spec(message))

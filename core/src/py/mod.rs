@@ -20,6 +20,10 @@ mod reference;
 
 mod result;
 
+mod rows;
+
+mod session;
+
 mod strategy;
 
 mod tick;
@@ -44,6 +48,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     calendar::register(module)?;
     frames::register(module)?;
     module.add_class::<tick::PyTick>()?;
+    module.add_class::<session::PyPaperSession>()?;
     indicator::register(module)?;
     reference::register(module)
 }

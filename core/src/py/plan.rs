@@ -172,7 +172,7 @@ impl PyPlan {
             Ok(outcome) => {
                 let names = self.plan.members().iter().map(|member| member.name.clone()).collect();
                 let outputs = self.plan.outputs().to_vec();
-                Ok(PyRunResult::new(outcome, panel, outputs, share.tags(), names))
+                Ok(PyRunResult::new(outcome, panel.symbols().to_vec(), outputs, share.tags(), names))
             }
             // The strategy's own exception passes through unchanged.
             Err(error @ EngineError::Strategy { .. }) => {
@@ -214,6 +214,10 @@ fn signal_table(py: Python<'_>, table: PyTable) -> PyResult<SignalTable> {
 }
 
 impl PyPlan {
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// What makes the strategy object of each member; none where the plan itself has it.
     fn member_factories<'py>(
         &self,

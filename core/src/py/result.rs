@@ -3,7 +3,6 @@
 use super::arrow::ArrowTable;
 use crate::analysis::METRICS;
 use crate::batch::{AccountResult, RunOutcome, TrialOutcome};
-use crate::data::Panel;
 use crate::model::{Fill, OrderTag};
 use crate::plan::Output;
 use crate::units::{InstrumentIx, StrategyIx};
@@ -20,7 +19,8 @@ use std::sync::Arc;
 pub struct PyRunResult {
     outcome: TrialOutcome,
     accounts: Vec<AccountResult>,
-    panel: Arc<Panel>,
+    /// Of the panel.
+    symbols: Vec<String>,
     outputs: Vec<Output>,
     tags: Vec<String>,
     /// Names of the strategies that share an account; none where one strategy has it for itself.
@@ -30,12 +30,12 @@ pub struct PyRunResult {
 impl PyRunResult {
     pub fn new(
         run: RunOutcome,
-        panel: Arc<Panel>,
+        symbols: Vec<String>,
         outputs: Vec<Output>,
         tags: Vec<String>,
         strategies: Vec<String>,
     ) -> Self {
-        Self { outcome: run.outcome, accounts: run.accounts, panel, outputs, tags, strategies }
+        Self { outcome: run.outcome, accounts: run.accounts, symbols, outputs, tags, strategies }
     }
 
     fn strategy(&self, owner: StrategyIx) -> &str {
@@ -55,13 +55,13 @@ impl PyRunResult {
     }
 
     fn symbol(&self, account: &AccountResult, instrument: InstrumentIx) -> &str {
-        &self.panel.symbols()[account.universe[instrument.ix()]]
+        &self.symbols[account.universe[instrument.ix()]]
     }
 
     /// Name of an account: its symbol, or nothing when it is shared.
     fn account_name(&self, account: &AccountResult) -> &str {
         match account.universe.as_slice() {
-            [asset] => &self.panel.symbols()[*asset],
+            [asset] => &self.symbols[*asset],
             _ => "",
         }
     }

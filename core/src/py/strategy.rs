@@ -3,6 +3,7 @@
 //! Python never holds a reference into the engine. What a callback may see is mirrored before it runs, what it asks
 //! for is replayed after it returned, so that numbers and order agree with a native strategy.
 
+use super::rows::Rows;
 use super::tick::PyTick;
 use super::{errors, frames};
 use crate::clock::{Clock, Place, Timers, When};
@@ -78,26 +79,26 @@ struct Symbols {
 #[pyclass(frozen, name = "Bar", module = "akq_dist._core")]
 #[derive(Debug)]
 pub struct PyBar {
-    panel: Arc<Panel>,
+    rows: Rows,
     symbols: Arc<Symbols>,
     asset: AtomicUsize,
-    /// Row in the whole table.
+    /// Row in the asset's own series.
     row: AtomicUsize,
 }
 
 impl PyBar {
     fn set(&self, asset: usize, index: u32) {
         self.asset.store(asset, Ordering::Relaxed);
-        self.row.store(self.panel.rows(asset).0 + index as usize, Ordering::Relaxed);
+        self.row.store(index as usize, Ordering::Relaxed);
     }
 
     fn ohlc(&self) -> [f64; 4] {
-        self.panel.ohlc(self.row.load(Ordering::Relaxed))
+        self.rows.ohlc(self.asset(), self.index())
     }
 
     fn copied(&self) -> Self {
         Self {
-            panel: Arc::clone(&self.panel),
+            rows: self.rows.clone(),
             symbols: Arc::clone(&self.symbols),
             asset: AtomicUsize::new(self.asset.load(Ordering::Relaxed)),
             row: AtomicUsize::new(self.row.load(Ordering::Relaxed)),
@@ -119,17 +120,17 @@ impl PyBar {
 
     #[getter]
     fn index(&self) -> usize {
-        self.row.load(Ordering::Relaxed) - self.panel.rows(self.asset()).0
+        self.row.load(Ordering::Relaxed)
     }
 
     #[getter]
     fn ts(&self) -> i64 {
-        self.panel.time(self.row.load(Ordering::Relaxed)).0
+        self.rows.time(self.asset(), self.index()).0
     }
 
     #[getter]
     fn date(&self) -> i32 {
-        self.panel.time(self.row.load(Ordering::Relaxed)).1
+        self.rows.time(self.asset(), self.index()).1
     }
 
     #[getter]
@@ -154,15 +155,13 @@ impl PyBar {
 
     #[getter]
     fn volume(&self) -> f64 {
-        self.panel.volume(self.row.load(Ordering::Relaxed))
+        self.rows.volume(self.asset(), self.index())
     }
 
     fn get(&self, column: &str) -> PyResult<f64> {
-        let view = self.panel.asset(self.asset());
-        match view.named(column) {
-            Some(values) => Ok(values[self.index()]),
-            None => Err(PyKeyError::new_err(column.to_owned())),
-        }
+        let value =
+            self.rows.with(self.asset(), |view| view.named(column).map(|values| values[self.index()]));
+        value.ok_or_else(|| PyKeyError::new_err(column.to_owned()))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
@@ -216,7 +215,7 @@ struct Mirror {
 #[pyclass(frozen, name = "StrategyContext", module = "akq_dist._core")]
 #[derive(Debug)]
 pub struct PyContext {
-    panel: Arc<Panel>,
+    rows: Rows,
     symbols: Arc<Symbols>,
     share: StrategyShare,
     /// Instrument of the account by asset of the panel.
@@ -228,7 +227,7 @@ pub struct PyContext {
 impl PyContext {
     fn instrument(&self, asset: usize) -> PyResult<InstrumentIx> {
         self.local.get(asset).copied().flatten().ok_or_else(|| {
-            let name = self.panel.symbols().get(asset).map_or("an unknown asset", String::as_str);
+            let name = self.rows.symbols().get(asset).map_or("an unknown asset", String::as_str);
             PyValueError::new_err(format!("{name} is not in this account"))
         })
     }
@@ -295,7 +294,7 @@ impl PyContext {
             return None;
         }
         let bar = PyBar {
-            panel: Arc::clone(&self.panel),
+            rows: self.rows.clone(),
             symbols: Arc::clone(&self.symbols),
             asset: AtomicUsize::new(asset),
             row: AtomicUsize::new(0),
@@ -311,7 +310,15 @@ impl PyContext {
 
     fn last_close(&self, asset: usize) -> f64 {
         let row = usize::try_from(self.last_index(asset));
-        row.map_or(f64::NAN, |row| self.panel.asset(asset).close[row])
+        row.map_or(f64::NAN, |row| self.rows.with(asset, |view| view.close[row]))
+    }
+
+    fn tail(&self, column: &str, asset: usize, n: usize) -> PyResult<Vec<f64>> {
+        let end = usize::try_from(self.last_index(asset) + 1).unwrap_or(0);
+        let values = self
+            .rows
+            .with(asset, |view| view.named(column).map(|values| values[end.saturating_sub(n)..end].to_vec()));
+        values.ok_or_else(|| PyKeyError::new_err(column.to_owned()))
     }
 
     fn position(&self, asset: usize) -> f64 {
@@ -373,9 +380,8 @@ impl PyContext {
         if oco.is_some_and(|group| group >= 1 << 63) {
             return Err(PyValueError::new_err("oco must be below 2**63"));
         }
-        let close = self.panel.asset(asset).close;
         let newest = lock(&self.mirror).newest[instrument.ix()].0;
-        let signal = usize::try_from(newest).ok().map(|row| close[row]);
+        let signal = usize::try_from(newest).ok().map(|row| self.rows.with(asset, |view| view.close[row]));
         let protection =
             protection.map(|dict| read_protection(dict, signal)).transpose()?.unwrap_or_default();
         let request = OrderRequest {
@@ -612,10 +618,20 @@ impl PyStrategy {
         universe: &[usize],
         share: &StrategyShare,
     ) -> PyResult<Self> {
+        Self::over(factory, Rows::Panel(Arc::clone(panel)), universe, share)
+    }
+
+    /// As `new`, over bars wherever they are.
+    pub fn over(
+        factory: &Bound<'_, PyAny>,
+        rows: Rows,
+        universe: &[usize],
+        share: &StrategyShare,
+    ) -> PyResult<Self> {
         let py = factory.py();
-        let names = panel.symbols().iter().map(|s| PyString::new(py, s).unbind()).collect();
+        let names = rows.symbols().iter().map(|s| PyString::new(py, s).unbind()).collect();
         let symbols = Arc::new(Symbols { names });
-        let mut local = vec![None; panel.n_assets()];
+        let mut local = vec![None; rows.symbols().len()];
         for (ix, &asset) in universe.iter().enumerate() {
             local[asset] = Some(InstrumentIx(ix as u32));
         }
@@ -630,7 +646,7 @@ impl PyStrategy {
         let context = Py::new(
             py,
             PyContext {
-                panel: Arc::clone(panel),
+                rows: rows.clone(),
                 symbols: Arc::clone(&symbols),
                 share: share.clone(),
                 local,
@@ -638,8 +654,7 @@ impl PyStrategy {
                 mirror: Mutex::new(mirror),
             },
         )?;
-        let bar =
-            PyBar { panel: Arc::clone(panel), symbols, asset: AtomicUsize::new(0), row: AtomicUsize::new(0) };
+        let bar = PyBar { rows, symbols, asset: AtomicUsize::new(0), row: AtomicUsize::new(0) };
         let object = factory.call0()?;
         object.call_method1("_bind", (&context,))?;
         let words: Vec<String> = object.getattr("frequencies")?.extract()?;
@@ -736,9 +751,11 @@ impl PyStrategy {
 
     /// Notes which bars came at this step.
     fn see_bars(&self, ctx: &Context<'_>, bars: &[BarAt]) {
-        let mut mirror = lock(&self.context.get().mirror);
+        let shared = self.context.get();
+        let mut mirror = lock(&shared.mirror);
         mirror.step = ctx.clock.step;
         for bar in bars {
+            shared.rows.see(shared.universe[bar.instrument.ix()], &ctx.views[bar.instrument.ix()], bar.row);
             mirror.newest[bar.instrument.ix()] = (i64::from(bar.row), ctx.clock.step);
         }
     }
