@@ -157,7 +157,9 @@ class PaperSession:
         columns: Sequence[str] = ...,
         has_volume: bool = True,
         ticks: bool = False,
-    ) -> PaperSession: ...
+        bar_times: str | None = None,
+    ) -> PaperSession:
+        """`columns` are further series of a bar; `bar_times` is that of the schema of a panel."""
     def step(
         self,
         ts: int,

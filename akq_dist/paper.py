@@ -58,6 +58,7 @@ class PaperSession:
         """
         from akq_dist import _core
         from akq_dist.backtest import build_plan
+        from akq_dist.data.sessions import bar_times
         from akq_dist.request import read_request
         from akq_dist.specs.data import IN_MEMORY
         from akq_dist.strategy.params import bind
@@ -71,6 +72,8 @@ class PaperSession:
         cls = request.strategy_class()
         if cls is None or issubclass(cls, SignalStrategy):
             raise AkqUsageError("a paper session takes a Python strategy that decides in callbacks")
+        if cls.frequencies:
+            raise AkqUsageError(f"{cls.__name__}: a paper session has no coarse bars (frequencies)")
         values = {**self._spec.params, **request.params, **(params or {})}
         bind(cls, values)
         first = [symbol for symbol in self._spec.data.priority if symbol in symbols]
@@ -87,6 +90,7 @@ class PaperSession:
             _live(cls, values, self._spec.search.seed),
             columns=self._extra,
             ticks=ticks,
+            bar_times=bar_times(self._spec.data),
         )
 
     @property

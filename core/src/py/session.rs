@@ -7,6 +7,7 @@ use super::rows::{LiveRows, Rows};
 use super::strategy::{PyStrategy, StrategyShare};
 use crate::batch::session_outcome;
 use crate::bus::{Bounds, Inlet, InletError};
+use crate::clock::BarTimes;
 use crate::engine::{Keep, Session, SessionEnd, SessionSpec};
 use crate::error::EngineError;
 use crate::model::{BarValues, OrderKind, OrderRequest, Side, Size, Step, StepBar};
@@ -52,7 +53,9 @@ impl PyPaperSession {
 #[pymethods]
 impl PyPaperSession {
     #[new]
-    #[pyo3(signature = (plan, symbols, strategy, *, columns = Vec::new(), has_volume = true, ticks = false))]
+    #[pyo3(signature = (plan, symbols, strategy, *, columns = Vec::new(), has_volume = true, ticks = false,
+                        bar_times = None))]
+    #[expect(clippy::too_many_arguments, reason = "the keywords of one call from Python")]
     fn new(
         py: Python<'_>,
         plan: PyRef<'_, PyPlan>,
@@ -61,7 +64,11 @@ impl PyPaperSession {
         columns: Vec<String>,
         has_volume: bool,
         ticks: bool,
+        bar_times: Option<&str>,
     ) -> PyResult<Self> {
+        let bar_times: BarTimes = bar_times
+            .map_or_else(|| Ok(BarTimes::default()), serde_json::from_str)
+            .map_err(|error| errors::spec_error(py, format!("bar_times: {error}")))?;
         let plan = plan.plan().clone();
         if !matches!(plan.spec().strategy, StrategySpec::Callback(_)) {
             let message = "a paper session takes a plan with a callback strategy";
@@ -80,6 +87,7 @@ impl PyPaperSession {
             market: plan.market().clone(),
             risk: plan.spec().risk.clone(),
             keep: Keep::Everything,
+            bar_times,
             bounds: Bounds::default(),
         };
         let (session, inlet) = Session::paper(spec, object).map_err(|error| errors::to_py(py, error))?;
