@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from akq_dist.optimize import optimize
     from akq_dist.paper import PaperSession
     from akq_dist.result import BacktestResult
+    from akq_dist.risk import AccountState, RiskManager
     from akq_dist.search.tpe_sampler import BatchTPESampler
     from akq_dist.specs import SweepSpec, load_sweep
     from akq_dist.strategy import Bars, CoarseBar, Order, Param, Position, Strategy, Timer, Trade, When
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from akq_dist.sweep import sweep
 
 __all__ = [
+    "AccountState",
     "AkqDataError",
     "AkqError",
     "AkqStrategyError",
@@ -61,6 +63,7 @@ __all__ = [
     "PaperSession",
     "Param",
     "Position",
+    "RiskManager",
     "Rules",
     "SignalStrategy",
     "Strategy",
@@ -83,7 +86,9 @@ __all__ = [
 _CALLABLE: Final = ("backtest", "lookahead", "optimize", "sweep")
 _HOMES: Final = {
     "__version__": "akq_dist._core",
+    "AccountState": "akq_dist.risk",
     "BacktestResult": "akq_dist.result",
+    "RiskManager": "akq_dist.risk",
     "BatchTPESampler": "akq_dist.search.tpe_sampler",
     "SweepSpec": "akq_dist.specs",
     "load_sweep": "akq_dist.specs",

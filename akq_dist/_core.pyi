@@ -29,6 +29,7 @@ __all__ = [
     "adjustment_factors",
     "aggregate",
     "aggregate_bars",
+    "check_order",
     "function_reference",
     "indicator",
     "market_profile",
@@ -287,15 +288,20 @@ class StrategyContext:
     def asset(self) -> int:
         """Asset of the bar being handled; in `on_bars` the first asset with a bar."""
     @property
-    def index(self) -> int: ...
+    def index(self) -> int:
+        """Index of that bar in the asset's own series, -1 before the first."""
     @property
-    def ts(self) -> int: ...
+    def ts(self) -> int:
+        """Time of the step, nanoseconds since 1970 in UTC."""
     @property
-    def date(self) -> int: ...
+    def date(self) -> int:
+        """Trading date of the step, days since 1970-01-01."""
     @property
-    def step(self) -> int: ...
+    def step(self) -> int:
+        """Number of the step, from 0."""
     @property
-    def cash(self) -> float: ...
+    def cash(self) -> float:
+        """Cash of the account now."""
     @property
     def equity(self) -> float:
         """At the last mark: after the fills of this bar, at its close."""
@@ -449,3 +455,11 @@ def summarize_returns(
 
 def aggregate(values: Any, how: str, min_defined: float) -> tuple[float, int]:
     """Aggregate over assets: (value, number of defined values)."""
+
+def check_order(question: str) -> tuple[float, str | None]:
+    """Ask the checks of risk about an order that is not placed; see `akq_dist.risk`.
+
+    `question` is JSON with `market` and `risk` as in a plan, `account` (`cash`, `holdings`, `peak_equity`,
+    `date_equity`) and `order`. Returns its units and the reason of a refusal. Raises SpecError for a question
+    without sense.
+    """

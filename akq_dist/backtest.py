@@ -292,7 +292,6 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
     objective = {part.min_defined for part in spec.objective}
     if len(objective) > 1:
         raise AkqUsageError("objective: min_defined differs between the objectives; one value holds for all")
-    market = spec.market
     plan: dict[str, Any] = {
         "strategy": _strategy(spec.strategy),
         "params": names,
@@ -300,7 +299,7 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
         "constants": {}
         if spec.strategy.python is not None
         else {name: _number(name, value) for name, value in fixed.items()},
-        "market": _market(spec.market),
+        "market": market_plan(spec.market),
         "mode": spec.mode,
         "window": {"start": _days(spec.data.start), "end": _days(spec.data.end)},
         "metrics": {
@@ -313,8 +312,6 @@ def _plan_text(spec: SweepSpec, names: list[str], fixed: Mapping[str, Any], outp
         "min_defined": objective.pop() if objective else 0.5,
     }
     # What says nothing stays out of the plan, whose text is part of the keys of stored trials.
-    if (execution := execution_plan(market.execution, market.slippage)) is not None:
-        plan["market"]["execution"] = execution
     if spec.risk != RiskSpec():
         plan["risk"] = spec.risk.to_dict()
     # The clock of the data is that of the market, whatever a profile says.
@@ -340,8 +337,15 @@ def _member(member: MemberSpec) -> dict[str, Any]:
     return {"name": member.name, "strategy": _strategy(member), "params": numbers}
 
 
+def market_plan(market: MarketSpec) -> dict[str, Any]:
+    """Return the market of a plan: what the profile does not say by itself."""
+    items = _market(market)
+    if (execution := execution_plan(market.execution, market.slippage)) is not None:
+        items["execution"] = execution
+    return items
+
+
 def _market(market: MarketSpec) -> dict[str, Any]:
-    """The market of a plan: what the profile does not say by itself."""
     items: dict[str, Any] = {
         "cash": market.cash,
         "fill": market.fill,

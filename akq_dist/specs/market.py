@@ -56,6 +56,7 @@ _BY_BOARD = frozenset({"commission", "multiplier"})
 """Those of them that boards give: none is stated where they do."""
 
 ENGINE_ITEMS = (
+    "fee_rounding",
     "tick",
     "min_qty",
     "lot_binds",
@@ -101,6 +102,8 @@ class MarketSpec(SparseSpec):
     )
     commission: CommissionSpec | None = CommissionSpec()
     """None where the boards of a profile have their own."""
+    fee_rounding: Literal["none", "cent"] | None = None
+    """Whether the fees of an order and date are whole cents (half up); none unless the profile says otherwise."""
     sell_tax: Float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the value of a sale."""
     lot: Annotated[

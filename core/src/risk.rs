@@ -2,9 +2,11 @@
 
 mod checks;
 mod limits;
+mod question;
 mod spec;
 
 pub use limits::Limits;
+pub use question::{Answer, Question};
 pub use spec::RiskSpec;
 
 use crate::execution::OrderBook;

@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "frames",
         "metrics",
         "result",
+        "risk",
         "runner",
         "lookahead",
         "paper",

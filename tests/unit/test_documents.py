@@ -35,7 +35,12 @@ def test_the_backtests_of_the_readme_run(monkeypatch: pytest.MonkeyPatch) -> Non
         assert result.exposure.height == result.equity.height
 
 
-@pytest.mark.parametrize("code", snippets("sweeps/README.md"))
+def test_the_question_to_a_risk_manager_has_the_answer_that_is_shown() -> None:
+    (code,) = [code for code in snippets("sweeps/README.md") if "RiskManager" in code]
+    assert not run(code)["answer"].accepted
+
+
+@pytest.mark.parametrize("code", [code for code in snippets("sweeps/README.md") if "class " in code])
 def test_every_strategy_of_the_sweeps_readme_trades(code: str) -> None:
     """A callback is run under its own name, signals too."""
     found = [

@@ -436,3 +436,61 @@ def test_a_cap_holds_for_rules_in_a_batch_as_in_one_run(tmp_path: Path) -> None:
         assert table["hash"][row].as_py() == one.hash
         free = akq.backtest({**content, "market": {}, "risk": {}}, {"n": int(value)}, data=frame)
         assert free.hash != one.hash
+
+
+def test_fees_are_rounded_to_the_cent(tmp_path: Path) -> None:
+    commission = {"market": {"commission": {"rate": 0.00005}}}
+    case = Case("fee_rounding", {"market": {"fee_rounding": "cent"}}, {0: buy(1)}, [(1, 1.0, 100.0)])
+    rounded = run(case, joined(commission, case.section), tmp_path)
+    assert rounded.fills["fees"].to_list() == [0.01]  # 0.005 of 100 is half a cent, and halves go up
+    assert run(case, commission, tmp_path).fills["fees"].to_list() == [0.005]
+
+
+def test_an_item_of_execution_leaves_the_others_of_a_profile_as_they_are(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "symbol": "600000",
+            "date": pl.date_range(pl.date(2021, 1, 4), pl.date(2021, 1, 9), eager=True),
+            **dict.fromkeys(("open", "high", "low", "close"), 10.0),
+            "volume": [9000.0, 0.0, 1000.0, 9000.0, 9000.0, 9000.0],
+        }
+    )
+
+    class Buys(akq.Strategy):
+        def on_bar(self, bar: akq.Bar) -> None:
+            if bar.index == 0:
+                self.buy(500)
+
+    def rows(**execution: Any) -> list[tuple[int, float]]:
+        settings = {"profile": "cn_stock", "cash": 1e6, "execution": execution}
+        return akq.backtest(strategy=Buys, data=frame, market=settings).fills.select("row", "qty").rows()
+
+    assert rows() == [(2, 500.0)]
+    assert rows(max_participation=0.2) == [
+        (2, 200.0),
+        (3, 300.0),
+    ]  # the bar without volume still trades nothing
+    assert rows(halt_on_zero_volume=False) == [(1, 500.0)]
+
+
+def test_a_position_follows_a_split(tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    class Holds(akq.Strategy):
+        def on_bar(self, bar: akq.Bar) -> None:
+            if bar.index == 0:
+                self.buy(100)
+            seen.append(self.position())
+
+    prices = [10.0, 10.0, 5.0, 5.0]
+    frame = pl.DataFrame(
+        {
+            "symbol": "A",
+            "date": pl.date_range(pl.date(2021, 1, 4), pl.date(2021, 1, 7), eager=True),
+            **dict.fromkeys(("open", "high", "low", "close"), prices),
+        }
+    )
+    split = {"symbol": "A", "ex_date": "2021-01-06", "bonus": 1.0}
+    result = akq.backtest(strategy=Holds, data=frame, market={"corporate_actions": [split]})
+    assert seen == [0.0, 100.0, 200.0, 200.0]
+    assert result.positions["qty"].to_list() == [100.0, 200.0, 200.0]

@@ -30,11 +30,8 @@ mod tests {
     /// Pitfall 9: the minimum commission is not charged once a partial fill.
     #[test]
     fn pitfall_9_the_minimum_counts_once_an_order_and_day() {
-        let fees = Fees {
-            commission: Commission { rate: 0.001, per_share: 0.0, minimum: 5.0 },
-            sell_tax: 0.0,
-            transfer: 0.0,
-        };
+        let fees =
+            Fees { commission: Commission { rate: 0.001, per_share: 0.0, minimum: 5.0 }, ..Fees::default() };
         let mut progress = Progress::NONE;
         let mut pay = |date: i32, notional: f64| {
             let date = TradingDate(date);

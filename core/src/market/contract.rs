@@ -80,6 +80,7 @@ impl Contract {
             commission: board.and_then(|b| b.commission).unwrap_or(market.commission),
             sell_tax: market.sell_tax + on_sells,
             transfer: transfer + on_both,
+            rounding: market.fee_rounding,
         }
     }
 

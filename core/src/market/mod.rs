@@ -20,7 +20,7 @@ pub use board::{Board, board_of};
 pub use contract::Contract;
 pub use dated::{Dated, DatedRate, Day, ParseDayError, Rates};
 pub use execution_spec::{ExecutionSpec, ImpactFormula, ImpactSpec, Intrabar, SlippageSpec};
-pub use fees::{Commission, FeeModel, Fees};
+pub use fees::{Commission, FeeModel, FeeRounding, Fees};
 pub use lots::{LotRule, Lots};
 pub use options::{OptionTerms, Right};
 pub use price_limits::{Band, LimitRule, PriceLimits, band, round_half_up};

@@ -1,7 +1,9 @@
 //! The market of a run: the profile `simple` and what a sweep file overrides.
 
 use super::dated::is_ascending;
-use super::{Board, Commission, CorporateAction, Day, ExecutionSpec, Fees, LimitRule, OptionTerms, Rates};
+use super::{
+    Board, Commission, CorporateAction, Day, ExecutionSpec, FeeRounding, Fees, LimitRule, OptionTerms, Rates,
+};
 use crate::error::EngineError;
 use crate::model::Instrument;
 use crate::units::Bps;
@@ -59,6 +61,7 @@ pub struct Market {
     pub buying_power: BuyingPower,
     pub on_insufficient_cash: OnInsufficientCash,
     pub execution: ExecutionSpec,
+    pub fee_rounding: FeeRounding,
     /// Name of the profile that the items come from.
     pub profile: String,
     /// Grid of order prices and price limits; zero: none.
@@ -128,6 +131,7 @@ impl Default for Market {
             buying_power: BuyingPower::Unlimited,
             on_insufficient_cash: OnInsufficientCash::Reject,
             execution: ExecutionSpec::default(),
+            fee_rounding: FeeRounding::None,
             profile: "simple".to_owned(),
             tick: 0.0,
             min_qty: 0.0,
@@ -204,7 +208,12 @@ impl Market {
 
     /// The part of the fees that no date and no board changes.
     pub fn fees(&self) -> Fees {
-        Fees { commission: self.commission, sell_tax: self.sell_tax, transfer: 0.0 }
+        Fees {
+            commission: self.commission,
+            sell_tax: self.sell_tax,
+            transfer: 0.0,
+            rounding: self.fee_rounding,
+        }
     }
 
     /// Whether prices have a smallest step anywhere.

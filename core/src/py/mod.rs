@@ -20,6 +20,8 @@ mod reference;
 
 mod result;
 
+mod risk;
+
 mod rows;
 
 mod session;
@@ -50,7 +52,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tick::PyTick>()?;
     module.add_class::<session::PyPaperSession>()?;
     indicator::register(module)?;
-    reference::register(module)
+    reference::register(module)?;
+    risk::register(module)
 }
 
 const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };

@@ -758,6 +758,11 @@ impl PyStrategy {
             shared.rows.see(shared.universe[bar.instrument.ix()], &ctx.views[bar.instrument.ix()], bar.row);
             mirror.newest[bar.instrument.ix()] = (i64::from(bar.row), ctx.clock.step);
         }
+        // Corporate actions change positions without a fill.
+        for instrument in ctx.portfolio.held() {
+            let position = ctx.portfolio.position(instrument);
+            mirror.held[instrument.ix()] = (position.qty(), position.avg_price());
+        }
     }
 
     fn order_dict<'py>(
