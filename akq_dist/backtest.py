@@ -340,7 +340,8 @@ def _member(member: MemberSpec) -> dict[str, Any]:
 def market_plan(market: MarketSpec) -> dict[str, Any]:
     """Return the market of a plan: what the profile does not say by itself."""
     items = _market(market)
-    if (execution := execution_plan(market.execution, market.slippage)) is not None:
+    over_profile = market.profile != "simple"
+    if execution := execution_plan(market.execution, market.slippage, over_profile=over_profile):
         items["execution"] = execution
     return items
 

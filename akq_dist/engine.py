@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """Runs a strategy over bars.
+    """Runs one or several strategies over bars.
 
-    Bars, settings and the strategy are given one after the other::
+    Bars, settings and strategies are given one after the other::
 
         feed = akq_dist.DataFeed.from_parquet("us.parquet", symbols=["AAPL"])
         engine = akq_dist.Engine(feed, market={"cash": 100_000}, risk=akq_dist.RiskManager(max_drawdown=0.2))
@@ -35,19 +35,17 @@ class Engine:
             raise AkqUsageError("a strategy and its parameters come with add_strategy(strategy, name=value)")
         self._data = data
         self._settings = settings
-        self._strategy: Any = None
-        self._params: dict[str, Any] = {}
+        self._members: list[dict[str, Any]] = []
 
-    def add_strategy(self, strategy: Any, **params: Any) -> Engine:
-        """Take the strategy and values of its parameters; returns the engine, for chaining.
+    def add_strategy(self, strategy: Any, /, *, name: str | None = None, **params: Any) -> Engine:
+        """Take a strategy and values of its parameters; returns the engine, for chaining.
 
         A strategy is a Strategy class or instance, `Rules(...)`, `"file.py:Class"`, the name of a strategy of the
-        engine such as `"sma_cross"`, or the mapping of a sweep file. Raises AkqUsageError for a second one.
+        engine such as `"sma_cross"`, or the mapping of a sweep file. Several share every account, in the order
+        they were added; `name` tells them apart in the result.
         """
-        if self._strategy is not None:
-            raise AkqUsageError(f"the engine has a strategy already: {self._strategy!r}")
-        self._strategy = strategy
-        self._params = params
+        member = {"strategy": strategy, "params": params}
+        self._members.append(member if name is None else {"name": name, **member})
         return self
 
     def run(self, *, details: bool = True) -> BacktestResult:
@@ -57,13 +55,14 @@ class Engine:
         """
         from akq_dist.backtest import backtest
 
-        if self._strategy is None:
+        if not self._members:
             raise AkqUsageError("the engine has no strategy: call add_strategy first")
-        return backtest(
-            strategy=self._strategy, data=self._data, params=self._params, details=details, **self._settings
-        )
+        first = self._members[0]
+        alone = len(self._members) == 1 and "name" not in first
+        strategy, params = (first["strategy"], first["params"]) if alone else (self._members, {})
+        return backtest(strategy=strategy, data=self._data, params=params, details=details, **self._settings)
 
     def __repr__(self) -> str:
-        strategy = "no strategy" if self._strategy is None else repr(self._strategy)
+        strategies = ", ".join(repr(member["strategy"]) for member in self._members) or "no strategy"
         settings = "".join(f", {name}={value!r}" for name, value in self._settings.items())
-        return f"Engine({self._data!r}, {strategy}{settings})"
+        return f"Engine({self._data!r}, {strategies}{settings})"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from akq_dist.specs.base import Float, InvalidError, Spec
+from akq_dist.specs.market_rules import SparseSpec
 
-
-def _is_none(value: Any) -> bool:
-    return value is None
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class ImpactSpec(Spec):
@@ -23,14 +23,14 @@ class ImpactSpec(Spec):
     """Share of the price that an order as large as the bar's volume moves it by."""
 
 
-class SlippageSpec(Spec):
+class SlippageSpec(SparseSpec):
     """How far a market or stop fill is from its price, against the order: at most one of the three."""
 
     bps: Float = Field(default=0.0, ge=0.0, lt=10_000.0)
     """Basis points of the price."""
-    ticks: Annotated[Float, Field(ge=0.0)] | None = Field(default=None, exclude_if=_is_none)
+    ticks: Float | None = Field(default=None, ge=0.0)
     """Steps of the tick."""
-    volume_impact: ImpactSpec | None = Field(default=None, exclude_if=_is_none)
+    volume_impact: ImpactSpec | None = None
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
@@ -48,25 +48,37 @@ class SlippageSpec(Spec):
         return None if self.volume_impact is None else {"volume_impact": self.volume_impact.to_dict()}
 
 
-class ExecutionSpec(Spec):
-    """What a bar gives to orders; the defaults fill every order whole, whatever the volume."""
+class ExecutionSpec(SparseSpec):
+    """What a bar gives to orders. An item that is not given is as the profile has it.
 
-    max_participation: Annotated[Float, Field(gt=0.0, le=1.0)] | None = None
-    """Largest share of a bar's volume that the account trades on it; null: no cap."""
-    halt_on_zero_volume: bool = False
-    """A bar whose volume is zero trades nothing. Absent volume is not zero volume."""
-    cap_to_bar: bool = False
-    """Slippage stays inside the bar."""
-    tick: Float = Field(default=0.0, ge=0.0)
-    """Smallest step of a price; 0 allows any price."""
-    intrabar: Literal["pessimistic", "optimistic", "ohlc"] = "pessimistic"
+    In the profile `simple` every order fills whole, whatever the volume.
+    """
+
+    max_participation: Float | None = Field(default=None, gt=0.0, le=1.0)
+    """Largest share of a bar's volume that the account trades on it; without it there is no cap."""
+    halt_on_zero_volume: bool | None = None
+    """A bar whose volume is zero trades nothing (simple: false). Absent volume is not zero volume."""
+    cap_to_bar: bool | None = None
+    """Slippage stays inside the bar (simple: false)."""
+    tick: Float | None = Field(default=None, ge=0.0)
+    """Smallest step of a price; 0 allows any price (simple: 0)."""
+    intrabar: Literal["pessimistic", "optimistic", "ohlc"] | None = None
     """Which leg of a group fills when one bar reaches both its stop and its limit: the stop, the limit, or the
-    first on the way open, nearer extreme, other extreme, close."""
+    first on the way open, nearer extreme, other extreme, close (simple: pessimistic)."""
 
 
-def execution_plan(execution: ExecutionSpec, slippage: SlippageSpec) -> dict[str, Any] | None:
-    """Return both as the engine reads them; None where they say nothing beyond basis points."""
-    model = slippage.model
-    if model is None and execution == ExecutionSpec():
-        return None
-    return {**execution.to_dict(), "slippage": model}
+_SIMPLE: Final[Mapping[str, Any]] = {
+    "halt_on_zero_volume": False,
+    "cap_to_bar": False,
+    "tick": 0.0,
+    "intrabar": "pessimistic",
+}
+"""Items of the profile `simple`."""
+
+
+def execution_plan(execution: ExecutionSpec, slippage: SlippageSpec, *, over_profile: bool) -> dict[str, Any]:
+    """Return what both say to the engine beyond basis points; what `simple` has anyway only over a profile."""
+    given = execution.to_dict()
+    if not over_profile:
+        given = {name: value for name, value in given.items() if value != _SIMPLE.get(name)}
+    return given if slippage.model is None else {**given, "slippage": slippage.model}

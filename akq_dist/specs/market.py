@@ -177,10 +177,6 @@ class MarketSpec(SparseSpec):
         given = {item: value for item, value in data.items() if value is not None or item == "lot"}
         if isinstance(commission := given.get("commission"), dict):
             given["commission"] = {**base["commission"], **commission}
-        execution = given.get("execution", {})
-        if isinstance(execution, dict):
-            of_profile = {key: value for key, value in base["execution"].items() if key != "slippage"}
-            given["execution"] = {**of_profile, **execution}
         return {**filled, **given}
 
     @field_validator("profile")

@@ -78,6 +78,19 @@ def test_an_engine_is_a_backtest_said_step_by_step(strategy: Any, params: dict[s
     assert result.fills.height > 0
 
 
+def test_several_strategies_of_an_engine_share_its_account() -> None:
+    feed = akq.DataFeed.from_polars(bars())
+    engine = akq.Engine(feed, mode="portfolio").add_strategy(Cross, name="quick", fast=2)
+    result = engine.add_strategy(Cross, name="slow", fast=6).run()
+    listed = [
+        {"name": name, "strategy": Cross, "params": {"fast": fast}}
+        for name, fast in (("quick", 2), ("slow", 6))
+    ]
+    assert result.hash == akq.backtest(strategy=listed, data=feed, mode="portfolio").hash
+    assert result.strategies["strategy"].to_list() == ["quick", "slow"]
+    assert result.strategies["n_fills"].sum() == result.fills.height > 0
+
+
 def test_an_engine_refuses_what_makes_no_sense() -> None:
     engine = akq.Engine(bars())
     with pytest.raises(akq.AkqUsageError, match="has no strategy"):

@@ -9,7 +9,7 @@ use crate::model::{
     Fill, Order, OrderKind, OrderRequest, OrderStatus, OrderTag, Progress, Reject, Side, Size,
 };
 use crate::portfolio::Portfolio;
-use crate::units::{InstrumentIx, OrderId, TradingDate, TsNs};
+use crate::units::{InstrumentIx, OrderId, StrategyIx, TradingDate, TsNs};
 use serde::Deserialize;
 
 /// What is asked: would this account accept this order?
@@ -194,6 +194,7 @@ impl AskedOrder {
         };
         Order {
             id: OrderId(1),
+            owner: StrategyIx::default(),
             request: OrderRequest { kind, ..OrderRequest::market(instrument, side, size) },
             qty: 0.0,
             submitted: TsNs(0),
