@@ -6,12 +6,15 @@ mod common;
 use akq_core::clock::{BarTimes, DAY_NS, Edge, Stamp, TimeOfDay, When};
 use akq_core::context::Context;
 use akq_core::data::{BarAt, Panel, PanelMeta};
+use akq_core::ensemble::Ensemble;
 use akq_core::market::Market;
 use akq_core::model::Timer;
+use akq_core::registry::AnyStrategy;
 use akq_core::strategy::{Strategy, StrategyFailure};
 use akq_core::units::{TradingDate, TsNs};
 use arrow_array::{ArrayRef, Date32Array, Float64Array, RecordBatch, TimestampNanosecondArray};
 use common::run_on;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 const MINUTE: i64 = DAY_NS / 1440;
@@ -245,6 +248,38 @@ fn the_night_session_opens_the_trading_date() {
     assert_eq!(firings(&panel, &market, When::EveryDayAt(time("01:00"))), [shanghai(2, 1, 0)]);
     let close = firings(&panel, &market, When::BeforeClose { minutes: 1 });
     assert_eq!(close, [shanghai(1, 14, 59), shanghai(4, 14, 59)]);
+}
+
+/// Hears of its own timers only.
+struct Member<'a> {
+    when: When,
+    heard: &'a RefCell<Vec<i64>>,
+}
+
+impl Strategy for Member<'_> {
+    fn on_start(&mut self, ctx: &mut Context<'_>) -> Result<(), StrategyFailure> {
+        ctx.schedule("t", self.when, 0)?;
+        Ok(())
+    }
+
+    fn on_timer(&mut self, ctx: &mut Context<'_>, timer: &Timer) -> Result<(), StrategyFailure> {
+        assert_eq!(ctx.owner, timer.owner);
+        self.heard.borrow_mut().push(ctx.clock.ts.0);
+        Ok(())
+    }
+}
+
+#[test]
+fn timers_of_one_name_belong_to_the_strategy_that_set_them() {
+    let whens = [When::EveryBars(3), When::EveryDayAt(time("10:00"))];
+    let panel = half_hours(&[0, 1]);
+    let heard = [RefCell::default(), RefCell::default()];
+    let member =
+        |ix: usize| -> Box<dyn AnyStrategy + '_> { Box::new(Member { when: whens[ix], heard: &heard[ix] }) };
+    run_on(&panel, &a_shares(), &mut Ensemble::new(vec![member(0), member(1)])).unwrap();
+    for (when, heard) in whens.into_iter().zip(&heard) {
+        assert_eq!(*heard.borrow(), firings(&panel, &a_shares(), when));
+    }
 }
 
 #[test]
