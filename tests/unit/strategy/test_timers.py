@@ -142,6 +142,16 @@ def test_what_cannot_be_is_refused_where_it_is_asked_for(act: Any, message: str)
     assert any("act(self)" in str(line.statement) for line in caught.traceback)
 
 
+def test_a_market_profile_brings_its_sessions() -> None:
+    class Leaves(Recorder):
+        def set_timers(self) -> None:
+            self.schedule("out", akq.When.before_close(minutes=30))
+
+    bars = {"table": minute_bars(), "tz": "Asia/Shanghai", "bar": "30m"}
+    akq.backtest(strategy=Leaves, data=bars, market={"profile": "cn_stock", "board": "main"})
+    assert [due for _, due, _ in Leaves.log] == ["01 14:30", "04 14:30", "05 14:30"]
+
+
 def test_a_market_without_sessions_does_not_guess() -> None:
     class Asks(akq.Strategy):
         def on_bar(self, bar: akq.Bar) -> None:
