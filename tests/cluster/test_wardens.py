@@ -168,7 +168,7 @@ def test_the_trial_that_killed_its_worker_is_named(
 @pytest.mark.parametrize(
     ("order", "limits", "cause"),
     [
-        (HANG, WorkerLimits(trial_timeout_s=1.0), "timeout"),
+        (HANG, WorkerLimits(trial_timeout_s=6.0), "timeout"),
         (HOARD, WorkerLimits(memory_bytes=200 * 2**20), "memory"),
         (STOP_ONCE, WorkerLimits(lease_s=2.0), "frozen"),
     ],
@@ -183,7 +183,7 @@ def test_a_worker_over_a_limit_is_replaced_and_its_trial_named(
     executor.submit(make_batch(1, [GOOD] * 3, 10))
     lost, results = lost_of(executor, 2)
     assert (lost.id, lost.number, lost.cause) == (0, 1, cause)
-    assert time.monotonic() - began_s < 30.0
+    assert time.monotonic() - began_s < 60.0
     assert sorted(scores(results)) == [10, 11, 12]
     if order == STOP_ONCE:
         # It is gone for good: what it would have said late cannot arrive.
