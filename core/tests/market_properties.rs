@@ -222,7 +222,7 @@ fn actions(seed: u64) -> String {
             let terms = match random.below(5) {
                 0 => format!(r#""cash": {}"#, random.below(40) as f64 / 100.0),
                 1 => format!(r#""bonus": {}"#, random.below(11) as f64 / 10.0),
-                2 => r#""bonus": -0.5"#.to_owned(),
+                2 => r#""bonus": -0.2"#.to_owned(),
                 3 => format!(r#""rights": 0.3, "rights_price": {}"#, 1 + random.below(9)),
                 _ => r#""cash": 0.1, "bonus": 0.3, "rights": 0.2, "rights_price": 2"#.to_owned(),
             };

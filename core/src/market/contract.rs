@@ -46,6 +46,13 @@ impl Contract {
         let of = board.and_then(|ix| market.boards.get(ix));
         let limits = of.and_then(|b| b.price_limit.as_ref()).unwrap_or(&market.price_limit);
         let tick = of.and_then(|b| b.tick).unwrap_or(market.tick);
+        let distributions = distributions(&market.corporate_actions, symbol);
+        if let Some(all_gone) = distributions.iter().find(|d| d.bonus <= -1.0) {
+            return Err(EngineError::Spec(format!(
+                "market.corporate_actions: those of {symbol} on {} together leave no units",
+                all_gone.ex_date
+            )));
+        }
         Ok(Self {
             lots: LotRule {
                 lot: of.and_then(|b| b.lot).unwrap_or(market.lot),
@@ -57,7 +64,7 @@ impl Contract {
             multiplier: of.and_then(|b| b.multiplier).unwrap_or(market.multiplier),
             margin: of.and_then(|b| b.margin).unwrap_or(market.margin),
             sell_after_days: of.and_then(|b| b.sell_after_days).unwrap_or(market.sell_after_days),
-            distributions: distributions(&market.corporate_actions, symbol),
+            distributions,
             option: market.options.iter().find(|option| option.symbol == symbol).cloned(),
             board,
             listed: market.listed.get(symbol).copied(),

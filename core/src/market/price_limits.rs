@@ -67,11 +67,13 @@ impl Dated for LimitRule {
 /// Prices are held in millionths and rates in hundredths of a percent, so that the product is exact.
 const PRICE_SCALE: f64 = 1e6;
 const RATE_SCALE: f64 = 1e4;
+const LARGEST_PRICE: f64 = 1e9;
 
 /// The band around a reference price, each limit rounded to the tick half up in decimal: binary rounding gets about 3 %
 /// of limit prices wrong. A tick of zero does not round.
 pub fn band(reference: f64, rate: f64, tick: f64) -> Band {
-    if tick <= 0.0 {
+    // Prices beyond any market are not rounded: their decimals do not exist.
+    if tick <= 0.0 || reference.abs() > LARGEST_PRICE || reference.is_nan() {
         return Band { down: reference * (1.0 - rate), up: reference * (1.0 + rate) };
     }
     let scaled = (reference * PRICE_SCALE).round() as i128;
