@@ -132,7 +132,7 @@ impl Account {
             }
         }
         for Held { symbol, qty, price } in &self.holdings {
-            if !qty.is_finite() || !(price.is_finite() && *price > 0.0) {
+            if !(qty.is_finite() && price.is_finite() && *price > 0.0) {
                 return refuse(format!("{symbol}: {qty} units at {price} cannot be held"));
             }
         }
