@@ -203,7 +203,7 @@ fn a_session_of_ticks_equals_the_run() {
     let trade = || {
         Heard::new(OnTick(|ctx: &mut Context<'_>, at: BarAt| {
             let side = if at.row % 7 < 4 { Side::Buy } else { Side::Sell };
-            if at.row % 3 == 0 {
+            if at.row.is_multiple_of(3) {
                 ctx.submit(OrderRequest::market(at.instrument, side, Size::Qty(2.0)));
             }
         }))
