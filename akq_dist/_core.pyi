@@ -14,6 +14,7 @@ __all__ = [
     "PROFILE",
     "ArrowTable",
     "Bar",
+    "BatchResult",
     "EngineError",
     "IndicatorStep",
     "Panel",
@@ -120,6 +121,17 @@ class Plan:
         output is defined), then a float64 column an output; undefined is NaN.
         Raises KeyboardInterrupt on Ctrl-C.
         """
+    def explore(
+        self,
+        panel: Panel,
+        params: Any,
+        *,
+        threads: int,
+        assets: Sequence[int] | None = None,
+        accounts: bool = False,
+        returns: bool = False,
+    ) -> BatchResult:
+        """As `run_batch`, over some assets and with more to come back: values by account, returns by date."""
     def run_one(
         self,
         panel: Panel,
@@ -182,6 +194,26 @@ class PaperSession:
     def finish(self) -> None: ...
     def result(self) -> RunResult:
         """Wait for the end and return what the session did, once; raises what the strategy raised."""
+
+@final
+class BatchResult:
+    """What many parameter sets came to."""
+
+    def __len__(self) -> int:
+        """Number of trials."""
+    def trials(self) -> ArrowTable:
+        """One row a trial, as `Plan.run_batch` gives them."""
+    def accounts(self) -> ArrowTable:
+        """`trial, symbol` (empty for a shared account), then each metric of the outputs before it is aggregated.
+
+        One row an account of a trial; NaN for a trial that failed. Empty unless `accounts` was asked for.
+        """
+    def returns(self) -> ArrowTable:
+        """`date`, then a column a trial (`0`, `1`, ...): the return of each trading date after the first.
+
+        Returns of all accounts of the trial together, from the sum of their last equities at or before the date; NaN
+        for a trial that failed. No dates unless `returns` was asked for.
+        """
 
 @final
 class RunResult:

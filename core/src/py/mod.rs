@@ -1,6 +1,7 @@
 //! The Python face of the engine: convert, call, convert back. No rule and no sum lives here.
 
 mod arrow;
+mod batch;
 
 mod calendar;
 
@@ -42,6 +43,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("BUILD", build)?;
     module.add("FEATURES", vec!["python"])?;
     module.add_class::<arrow::ArrowTable>()?;
+    module.add_class::<batch::PyBatchResult>()?;
     module.add_class::<panel::PyPanel>()?;
     module.add_class::<plan::PyPlan>()?;
     module.add_class::<result::PyRunResult>()?;

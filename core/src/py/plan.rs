@@ -1,14 +1,18 @@
 //! `Plan`: what to run, and the two ways to run it.
 
 use super::arrow::ArrowTable;
+use super::batch::PyBatchResult;
 use super::panel::PyPanel;
 use super::result::PyRunResult;
 use super::strategy::{PyStrategy, StrategyShare};
 use super::{errors, guard};
-use crate::batch::{TrialOutcome, run_batch, run_named, run_rules, run_signals, run_strategies};
+use crate::batch::{
+    BatchOutcome, Extras, TrialOutcome, run_batch_on, run_named, run_rules, run_signals, run_strategies,
+};
+use crate::data::Panel;
 use crate::engine::Keep;
 use crate::error::EngineError;
-use crate::plan::{Member, Plan, StrategySpec};
+use crate::plan::{Member, Output, Plan, StrategySpec};
 use crate::registry::AnyStrategy;
 use crate::several::run_several;
 use crate::signals::SignalTable;
@@ -59,7 +63,7 @@ impl PyPlan {
 
     #[getter]
     fn outputs(&self) -> Vec<String> {
-        self.plan.outputs().iter().map(crate::plan::Output::name).collect()
+        self.plan.outputs().iter().map(Output::name).collect()
     }
 
     fn check(&self, py: Python<'_>, panel: PyRef<'_, PyPanel>) -> PyResult<()> {
@@ -74,28 +78,35 @@ impl PyPlan {
         params: PyBuffer<f64>,
         threads: usize,
     ) -> PyResult<ArrowTable> {
-        if threads == 0 {
-            return Err(errors::spec_error(py, "threads must be at least 1".to_owned()));
-        }
-        let n_params = self.plan.spec().params.len();
-        let shape = params.shape();
-        if shape.len() != 2 || shape[1] != n_params || !params.is_c_contiguous() {
-            let message = format!(
-                "params must be a C-contiguous float64 array of shape (n, {n_params}), got {shape:?}"
-            );
-            return Err(errors::spec_error(py, message));
-        }
-        let n_trials = shape[0];
-        let values = params.to_vec(py)?;
-        let panel = Arc::clone(&panel.panel);
-        let plan = &self.plan;
-        let outcomes = guard::run_detached(py, threads, move |cancel| {
-            let rows: Vec<&[f64]> =
-                (0..n_trials).map(|i| &values[i * n_params..(i + 1) * n_params]).collect();
-            run_batch(plan, &panel, &rows, cancel)
-        })?;
-        let outcomes = outcomes.map_err(|e| errors::to_py(py, e))?;
-        ArrowTable::new(self.table_of(&outcomes))
+        let assets: Vec<usize> = (0..panel.panel.n_assets()).collect();
+        let batch = self.batch(py, &panel.panel, &params, threads, &assets, Extras::default())?;
+        ArrowTable::new(RecordBatch::try_from_iter_with_nullable(trial_columns(
+            self.plan.outputs(),
+            &batch.trials,
+        )))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the keywords of one call from Python")]
+    #[pyo3(signature = (panel, params, *, threads, assets = None, accounts = false, returns = false))]
+    fn explore(
+        &self,
+        py: Python<'_>,
+        panel: PyRef<'_, PyPanel>,
+        params: PyBuffer<f64>,
+        threads: usize,
+        assets: Option<Vec<usize>>,
+        accounts: bool,
+        returns: bool,
+    ) -> PyResult<PyBatchResult> {
+        let assets = chosen(py, assets, panel.panel.n_assets())?;
+        let extras = Extras { by_account: accounts, returns };
+        let batch = self.batch(py, &panel.panel, &params, threads, &assets, extras)?;
+        let name = |universe: &Vec<usize>| match universe.as_slice() {
+            [asset] => panel.panel.symbols()[*asset].clone(),
+            _ => String::new(),
+        };
+        let accounts = self.plan.accounts(&assets).iter().map(name).collect();
+        Ok(PyBatchResult::new(batch, self.plan.outputs().to_vec(), accounts))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the keywords of one call from Python")]
@@ -111,14 +122,7 @@ impl PyPlan {
         details: bool,
     ) -> PyResult<PyRunResult> {
         let panel = Arc::clone(&panel.panel);
-        let n_assets = panel.n_assets();
-        let mut assets = assets.unwrap_or_else(|| (0..n_assets).collect());
-        assets.sort_unstable();
-        assets.dedup();
-        if assets.is_empty() || assets.iter().any(|&asset| asset >= n_assets) {
-            let message = format!("assets must be some of the {n_assets} of the panel, got {assets:?}");
-            return Err(errors::spec_error(py, message));
-        }
+        let assets = chosen(py, assets, panel.n_assets())?;
         let n_params = self.plan.spec().params.len();
         let keep = if details { Keep::Everything } else { Keep::Metrics };
         let share = StrategyShare::default();
@@ -239,21 +243,65 @@ impl PyPlan {
         Err(errors::spec_error(py, message))
     }
 
-    fn table_of(&self, outcomes: &[TrialOutcome]) -> Result<RecordBatch, arrow_schema::ArrowError> {
-        let errors: StringArray = outcomes.iter().map(|o| o.error.as_deref()).collect();
-        let hashes: StringArray = outcomes.iter().map(|o| Some(o.hash.as_str())).collect();
-        let n_bars = Int64Array::from_iter_values(outcomes.iter().map(|o| o.n_bars as i64));
-        let n_defined = Int64Array::from_iter_values(outcomes.iter().map(|o| o.n_defined as i64));
-        let mut columns: Vec<(String, ArrayRef, bool)> = vec![
-            ("error".to_owned(), Arc::new(errors), true),
-            ("hash".to_owned(), Arc::new(hashes), false),
-            ("n_bars".to_owned(), Arc::new(n_bars), false),
-            ("n_defined".to_owned(), Arc::new(n_defined), false),
-        ];
-        for (ix, output) in self.plan.outputs().iter().enumerate() {
-            let values = Float64Array::from_iter_values(outcomes.iter().map(|o| o.values[ix]));
-            columns.push((output.name(), Arc::new(values), false));
+    fn batch(
+        &self,
+        py: Python<'_>,
+        panel: &Arc<Panel>,
+        params: &PyBuffer<f64>,
+        threads: usize,
+        assets: &[usize],
+        extras: Extras,
+    ) -> PyResult<BatchOutcome> {
+        if threads == 0 {
+            return Err(errors::spec_error(py, "threads must be at least 1".to_owned()));
         }
-        RecordBatch::try_from_iter_with_nullable(columns)
+        let n_params = self.plan.spec().params.len();
+        let shape = params.shape();
+        if shape.len() != 2 || shape[1] != n_params || !params.is_c_contiguous() {
+            let message = format!(
+                "params must be a C-contiguous float64 array of shape (n, {n_params}), got {shape:?}"
+            );
+            return Err(errors::spec_error(py, message));
+        }
+        let n_trials = shape[0];
+        let values = params.to_vec(py)?;
+        let plan = &self.plan;
+        let batch = guard::run_detached(py, threads, move |cancel| {
+            let rows: Vec<&[f64]> =
+                (0..n_trials).map(|i| &values[i * n_params..(i + 1) * n_params]).collect();
+            run_batch_on(plan, panel, &rows, assets, extras, cancel)
+        })?;
+        batch.map_err(|e| errors::to_py(py, e))
     }
+}
+
+/// Columns of the table of trials: name, values, whether there are nulls.
+pub(super) fn trial_columns(outputs: &[Output], outcomes: &[TrialOutcome]) -> Vec<(String, ArrayRef, bool)> {
+    let errors: StringArray = outcomes.iter().map(|o| o.error.as_deref()).collect();
+    let hashes: StringArray = outcomes.iter().map(|o| Some(o.hash.as_str())).collect();
+    let n_bars = Int64Array::from_iter_values(outcomes.iter().map(|o| o.n_bars as i64));
+    let n_defined = Int64Array::from_iter_values(outcomes.iter().map(|o| o.n_defined as i64));
+    let mut columns: Vec<(String, ArrayRef, bool)> = vec![
+        ("error".to_owned(), Arc::new(errors), true),
+        ("hash".to_owned(), Arc::new(hashes), false),
+        ("n_bars".to_owned(), Arc::new(n_bars), false),
+        ("n_defined".to_owned(), Arc::new(n_defined), false),
+    ];
+    for (ix, output) in outputs.iter().enumerate() {
+        let values = Float64Array::from_iter_values(outcomes.iter().map(|o| o.values[ix]));
+        columns.push((output.name(), Arc::new(values), false));
+    }
+    columns
+}
+
+/// The assets of a run, ascending; all of them where none are named.
+fn chosen(py: Python<'_>, assets: Option<Vec<usize>>, n_assets: usize) -> PyResult<Vec<usize>> {
+    let mut assets = assets.unwrap_or_else(|| (0..n_assets).collect());
+    assets.sort_unstable();
+    assets.dedup();
+    if assets.is_empty() || assets.iter().any(|&asset| asset >= n_assets) {
+        let message = format!("assets must be some of the {n_assets} of the panel, got {assets:?}");
+        return Err(errors::spec_error(py, message));
+    }
+    Ok(assets)
 }
