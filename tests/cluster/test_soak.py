@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,10 +18,8 @@ from tests.seam.test_sweep_end_to_end import SPEC, write_bars
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pyarrow as pa
-
     from akq_dist.cluster.session import RaySession
-    from akq_dist.record.protocols import Job
+    from akq_dist.record.protocols import Batch
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -52,36 +49,25 @@ def test_killed_and_frozen_workers_lose_and_double_nothing(
     expected = quiet.summary()["result_hash"]
     quiet.close()
 
-    executors: list[RayExecutor] = []
-    start = RayExecutor.start
-
-    def noted(self: RayExecutor, job: Job, panel: pa.Table) -> None:
-        start(self, job, panel)
-        executors.append(self)
-
-    monkeypatch.setattr(RayExecutor, "start", noted)
     seed = 20
     rng = random.Random(seed)
-    done = threading.Event()
-    n_hits = 0
+    submit = RayExecutor.submit
+    n_batches = n_hits = 0
 
-    def harm() -> None:
-        nonlocal n_hits
-        while n_hits < most_hits and not done.wait(rng.random()):
-            pids = [worker.pid for worker in executors[-1].workers()] if executors else []
-            if pids:
-                # It may be gone already, and its seat not yet known to be empty.
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(rng.choice(pids), rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP]))
-                    n_hits += 1
+    def submit_and_harm(self: RayExecutor, batch: Batch) -> None:
+        """Kill or freeze a worker every few batches, when it has something to do."""
+        nonlocal n_batches, n_hits
+        submit(self, batch)
+        n_batches += 1
+        pids = [worker.pid for worker in self.workers()]
+        if n_hits < most_hits and n_batches % 6 == 0 and pids:
+            # It may be gone already, and its seat not yet known to be empty.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rng.choice(pids), rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP]))
+                n_hits += 1
 
-    thread = threading.Thread(target=harm)
-    thread.start()
-    try:
-        handle = sweep("sweep.yaml").run()
-    finally:
-        done.set()
-        thread.join()
+    monkeypatch.setattr(RayExecutor, "submit", submit_and_harm)
+    handle = sweep("sweep.yaml").run()
     summary = handle.summary()
     handle.close()
     print(f"seed {seed}: {n_hits} workers killed or frozen in {summary['wall_s']:.0f} s")

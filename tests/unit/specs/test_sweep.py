@@ -100,7 +100,7 @@ def test_one_objective_or_several_become_a_tuple() -> None:
             {"validate": {"scheme": "kfold", "folds": 5, "embargo": "5x"}},
             "validate.embargo: found '5x', expected calendar time",
         ),
-        ({"search": {"pruner": "median"}}, "pruners are not available yet"),
+        ({"search": {"pruner": "medain"}}, "search.pruner.name: found 'medain'"),
         ({"search": {"trials": 0}}, "search.trials: found 0, expected a number at least 1"),
         ({"search": {"trials": True}}, "search.trials: found true"),
         ({"search": {"seed": -1}}, "search.seed"),
