@@ -15,6 +15,7 @@ from akq_dist.specs.market_rules import (
     ActionSpec,
     BoardSpec,
     CommissionSpec,
+    DividendTaxSpec,
     LimitSpec,
     OptionSpec,
     Rates,
@@ -73,6 +74,7 @@ ENGINE_ITEMS = (
     "maintenance",
     "daily_settlement",
     "borrow_rate",
+    "dividend_tax",
     "interest_rate",
     "funding_column",
     "fx_column",
@@ -147,6 +149,8 @@ class MarketSpec(SparseSpec):
     """Gains and losses move cash at the end of every date, as for futures."""
     borrow_rate: Float | None = Field(default=None, ge=0.0)
     """A year's fee on the value of short positions."""
+    dividend_tax: tuple[DividendTaxSpec, ...] | None = None
+    """Tax on cash dividends by how long units were held, months ascending; taken when they are sold."""
     interest_rate: Float | None = Field(default=None, ge=0.0)
     """A year's interest on cash below zero, by calendar days."""
     funding_column: str | None = None

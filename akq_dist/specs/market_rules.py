@@ -89,6 +89,15 @@ class BoardSpec(SparseSpec):
     source: str = ""
 
 
+class DividendTaxSpec(Spec):
+    """A rate of tax on the dividends of units that were held at most so many months."""
+
+    months: Int = Field(ge=1, le=1200)
+    """Calendar months from the trading date of the purchase to that of the sale."""
+    rate: Float = Field(ge=0.0, lt=1.0)
+    """Share of the cash dividend."""
+
+
 class ActionSpec(Spec):
     """A corporate action, each amount per unit held before the ex-date."""
 

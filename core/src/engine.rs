@@ -234,6 +234,7 @@ impl Engine {
         self.has_columns = market.fx_column.is_some() || market.funding_column.is_some();
         self.last_date = None;
         self.portfolio.set_terms(&self.contracts, market.daily_settlement);
+        self.portfolio.tax_dividends(&market.dividend_tax);
         for sleeve in self.sleeves.each() {
             sleeve.set_terms(&self.contracts, false);
         }
@@ -589,6 +590,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             let view = &self.views[fill.instrument.ix()];
             let trips = &mut engine.record.trips;
             engine.sleeves.apply(&mut engine.portfolio, owner, fill, (view.high, view.low), trips);
+            engine.record.financing += engine.portfolio.take_tax_paid();
             if !engine.sleeves.is_empty() {
                 engine.record.trip_owners.resize(engine.record.trips.len(), owner);
             }

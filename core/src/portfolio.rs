@@ -1,8 +1,8 @@
 //! Cash, positions, round trips: the accounting of one account (SEMANTICS section 7).
 
-use crate::market::{Contract, Distribution};
+use crate::market::{Contract, Distribution, DividendTax, dividend_tax_rate};
 use crate::model::{Fill, RoundTrip, Side};
-use crate::units::{InstrumentIx, TsNs};
+use crate::units::{InstrumentIx, TradingDate, TsNs};
 use std::collections::VecDeque;
 
 /// Part of a position that one execution opened.
@@ -18,6 +18,10 @@ struct Lot {
     /// Highest and lowest price of its bars before `seen_from`, where an ex-date has rescaled them.
     seen: Option<(f64, f64)>,
     seen_from: u32,
+    /// Trading date it was opened on.
+    date: TradingDate,
+    /// Cash dividends a unit of today has had, in the currency of the account.
+    dividends: f64,
 }
 
 /// A signed quantity of one instrument and where it came from.
@@ -90,6 +94,10 @@ pub struct Portfolio {
     /// Instruments with a position, ascending: the order in which equity is summed.
     held: Vec<u32>,
     scratch: Vec<(Lot, f64)>,
+    today: TradingDate,
+    dividend_tax: Vec<DividendTax>,
+    /// Tax on dividends that cash has paid and nobody has booked.
+    tax_paid: f64,
 }
 
 impl Portfolio {
@@ -99,6 +107,9 @@ impl Portfolio {
         self.settles = false;
         self.day = 0;
         self.holds.clear();
+        self.today = TradingDate::default();
+        self.dividend_tax.clear();
+        self.tax_paid = 0.0;
         self.held.clear();
         self.positions.resize_with(n_instruments, Position::default);
         for position in &mut self.positions {
@@ -123,9 +134,20 @@ impl Portfolio {
         }
     }
 
+    /// Takes the brackets of the tax on dividends; none: no tax.
+    pub fn tax_dividends(&mut self, brackets: &[DividendTax]) {
+        self.dividend_tax.extend_from_slice(brackets);
+    }
+
+    /// The tax on dividends that executions have cost since this was last asked.
+    pub fn take_tax_paid(&mut self) -> f64 {
+        std::mem::take(&mut self.tax_paid)
+    }
+
     /// A trading date begins: units bought long enough ago are free.
-    pub fn begin_date(&mut self) {
+    pub fn begin_date(&mut self, date: TradingDate) {
         self.day += 1;
+        self.today = date;
         let day = self.day;
         self.holds.retain(|hold| hold.free_on > day);
     }
@@ -268,6 +290,8 @@ impl Portfolio {
                     row: fill.row,
                     seen: None,
                     seen_from: fill.row,
+                    date: self.today,
+                    dividends: 0.0,
                 };
                 position.lots.push_back(lot);
             }
@@ -315,6 +339,7 @@ impl Portfolio {
                 position.lots.pop_front();
             }
         }
+        let mut tax = 0.0;
         let first = trips.len();
         let entry_side = fill.side.opposite();
         let sign = entry_side.sign();
@@ -336,6 +361,9 @@ impl Portfolio {
                 // The currency has moved: each side at the rate of its fill.
                 sign * (fill.price * position.point_value - lot.price * lot.point_value) * qty
             };
+            if lot.dividends > 0.0 {
+                tax += qty * lot.dividends * dividend_tax_rate(&self.dividend_tax, lot.date, self.today);
+            }
             let fees = (lot.fee_per_unit + exit_fee_per_unit) * qty;
             trips.push(RoundTrip {
                 instrument: fill.instrument,
@@ -356,6 +384,8 @@ impl Portfolio {
             });
         }
         trips[first..].reverse();
+        self.cash -= tax;
+        self.tax_paid += tax;
         left
     }
 
@@ -462,6 +492,9 @@ impl Portfolio {
             }
             lot.seen = Some((action.reference(top), action.reference(bottom)));
             lot.seen_from = past.next_row;
+            if before > 0.0 {
+                lot.dividends = (lot.dividends + action.cash * position.point_value) / ratio;
+            }
             lot.qty *= ratio;
             lot.fee_per_unit /= ratio;
             lot.price = action.reference(lot.price).max(f64::MIN_POSITIVE);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct TsNs(pub i64);
 
 /// Days since 1970-01-01: the trading date of the exchange, not of UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TradingDate(pub i32);
 

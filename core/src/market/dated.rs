@@ -67,6 +67,16 @@ fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
+/// The same day so many months later, or the last of its month where that is shorter.
+pub(super) fn months_later(date: TradingDate, months: u32) -> TradingDate {
+    let (year, month, day) = civil_from_days(date.0);
+    let of = |count: i32| (year + count.div_euclid(12), count.rem_euclid(12) + 1);
+    let count = month - 1 + months as i32;
+    let first = |(year, month): (i32, i32)| days_from_civil(year, month, 1);
+    let (starts, ends) = (first(of(count)), first(of(count + 1)));
+    TradingDate((starts + day - 1).min(ends - 1))
+}
+
 fn civil_from_days(days: i32) -> (i32, i32, i32) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);

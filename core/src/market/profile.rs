@@ -2,7 +2,8 @@
 
 use super::dated::is_ascending;
 use super::{
-    Board, Commission, CorporateAction, Day, ExecutionSpec, FeeRounding, Fees, LimitRule, OptionTerms, Rates,
+    Board, Commission, CorporateAction, Day, DividendTax, ExecutionSpec, FeeRounding, Fees, LimitRule,
+    OptionTerms, Rates,
 };
 use crate::error::EngineError;
 use crate::model::Instrument;
@@ -96,6 +97,8 @@ pub struct Market {
     pub daily_settlement: bool,
     /// A year's fee on the value of short positions.
     pub borrow_rate: f64,
+    /// Tax on cash dividends, taken when the units are sold, by how long they were held; months ascending.
+    pub dividend_tax: Vec<DividendTax>,
     /// A year's interest on cash below zero.
     pub interest_rate: f64,
     /// Column with the funding rate of perpetual contracts, on the bars that pay it.
@@ -149,6 +152,7 @@ impl Default for Market {
             maintenance: 0.0,
             daily_settlement: false,
             borrow_rate: 0.0,
+            dividend_tax: Vec::new(),
             interest_rate: 0.0,
             funding_column: None,
             fx_column: None,
@@ -224,6 +228,16 @@ impl Market {
 
     fn check_tables(&self) -> Result<(), EngineError> {
         let refuse = |name: &str, rule: &str| Err(EngineError::Spec(format!("market.{name} {rule}")));
+        let is_share =
+            |tax: &DividendTax| tax.rate >= 0.0 && tax.rate < 1.0 && (1..=1_200).contains(&tax.months);
+        if !self.dividend_tax.is_sorted_by(|a, b| a.months < b.months)
+            || !self.dividend_tax.iter().all(is_share)
+        {
+            return refuse(
+                "dividend_tax",
+                "must have ascending months from 1 to 1200 and rates from 0 to below 1",
+            );
+        }
         let boards = self.boards.iter();
         let duties = boards.clone().filter_map(|b| b.stamp_duty.as_ref()).chain([&self.stamp_duty]);
         let transfers = boards.clone().filter_map(|b| b.transfer_fee.as_ref()).chain([&self.transfer_fee]);

@@ -168,8 +168,8 @@ impl Account {
             portfolio.apply(&fill, &[], &[], &mut Vec::new());
         }
         let longest = contracts.iter().map(|contract| contract.sell_after_days).max().unwrap_or(0);
-        for _ in 0..=longest {
-            portfolio.begin_date();
+        for day in 0..=longest {
+            portfolio.begin_date(TradingDate(day as i32));
         }
         portfolio
     }
