@@ -86,8 +86,9 @@ def numpy_cross(opening: Any, close: Any, fast: int, slow: int) -> tuple[float, 
     return float(1e6 - bought.sum() + sold.sum() + held), len(down)
 
 
-def rules_plan(outputs: list[list[str | None]]) -> _core.Plan:
+def rules_plan(outputs: list[list[str | None]], mode: str = "per_asset") -> _core.Plan:
     spec = {
+        "mode": mode,
         "strategy": {"rules": RULES},
         "params": ["fast", "slow"],
         "market": {"commission": {"rate": COMMISSION}},
@@ -120,6 +121,32 @@ def bench_rules(name: str, table: pa.Table, n_pairs: int, threads: int, repeats:
         f"{n_backtests / wall:,.0f} backtests/s",
         f"{cpu:.2f} s",
         f"{ratio:.2f} x NumPy (which computes no metric)",
+    )
+
+
+def bench_shared_cash(
+    name: str, table: pa.Table, n_pairs: int, threads: int, repeats: int
+) -> tuple[str, ...]:
+    """All assets in one account; the sum of what single accounts gain checks it, since cash is not short."""
+    panel = _core.Panel.from_arrow(table)
+    plan = rules_plan([["final_equity", None], ["n_trades", None]], mode="portfolio")
+    alone = rules_plan([["final_equity", "sum"], ["n_trades", "sum"]])
+    rng = np.random.default_rng(1)
+    rows = np.column_stack([rng.integers(2, 50, n_pairs), rng.integers(51, 200, n_pairs)]).astype(float)
+    wall, cpu = median_s(lambda: plan.run_batch(panel, rows, threads=threads), repeats)
+    single = median_s(lambda: alone.run_batch(panel, rows, threads=threads), repeats)[0]
+    (equity, n_trades), (apart, n_apart) = (
+        made.run_one(panel, rows[0].tolist(), details=False).values for made in (plan, alone)
+    )
+    assert abs(equity - 1e6 - (apart - panel.n_assets * 1e6)) < 1e-6 * equity, (equity, apart)
+    assert n_trades == n_apart, (n_trades, n_apart)
+    return (
+        name,
+        str(threads),
+        f"{n_pairs * panel.n_rows / wall / 1e6:,.1f} M bars/s",
+        f"{n_pairs} runs in {wall:.2f} s",
+        f"{cpu:.2f} s",
+        f"{single / wall:.2f} x accounts of their own",
     )
 
 
@@ -270,6 +297,8 @@ def main() -> None:
         bench_rules("W2 rules, 1,000 pairs", daily_table, 1_000 // scale, 2, repeats),
         bench_rules("W3 rules, 500 assets x 100 pairs", wide_table, 100 // scale, 1, repeats),
         bench_rules("W3 rules, 500 assets x 100 pairs", wide_table, 100 // scale, 2, repeats),
+        bench_shared_cash("W3p rules, 500 assets, one cash", wide_table, 20 // scale, 1, repeats),
+        bench_shared_cash("W3p rules, 500 assets, one cash", wide_table, 20 // scale, 2, repeats),
         bench_callbacks("W4 Python on_bar, idle", Idle, long_table, repeats),
         bench_callbacks("W4 Python on_bar, reads and trades", Reader, long_table, repeats),
         bench_record(100 if quick else 400),
