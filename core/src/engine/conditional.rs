@@ -1,6 +1,7 @@
 //! Orders that depend on something: a parent's fill, a session's close, a level that moves, a second thought.
 
-use super::{Loop, When};
+use super::Loop;
+use super::fills::When;
 use crate::error::EngineError;
 use crate::event::{Event, ExecutionReport};
 use crate::execution::{OhlcBar, StopLimitMatch, Trail, limit_price, stop_limit_match};

@@ -1,6 +1,7 @@
 //! Events from outside the loop: the desk's hand on a session, and orders that a gateway holds.
 
-use super::{Loop, When};
+use super::Loop;
+use super::fills::When;
 use crate::context::Command;
 use crate::error::EngineError;
 use crate::event::{Event, ExecutionReport};

@@ -1,7 +1,8 @@
 //! What the market profile adds to the loop: dates that begin and end, price limits, units that may not be sold yet,
 //! margin, corporate actions (SEMANTICS sections 2, 5 and 6).
 
-use super::{Loop, Quote, Share, When};
+use super::Loop;
+use super::fills::{Quote, Share, When};
 use crate::error::EngineError;
 use crate::market::{
     Band, BuyingPower, Commission, Contract, Distribution, FeeModel, Fees, FillMode, Lots, Market,
