@@ -115,8 +115,9 @@ impl Tree {
                         if b == 0.0 {
                             return None;
                         }
-                        let r = a.rem_euclid(b.abs());
-                        if b < 0.0 && r != 0.0 { r + b } else { r }
+                        // Exact where the signs agree: only the remainder of the other sign is rounded.
+                        let r = a % b;
+                        if r * b < 0.0 { r + b } else { r }
                     }
                 }
             }
