@@ -150,13 +150,10 @@ class World:
                 factor = float(np.exp(rng.uniform(-0.5, 0.5)))
                 kept |= {at: bar.scaled(factor, 3.0) for at, bar in later.items()}
             elif how == "cut":
-                # The last step is the one exception of SEMANTICS section 2: one step more stays.
-                last = min(at for one in self.assets for at in one if at > step)
-                kept |= {at: bar for at, bar in later.items() if at == last}
-                if not kept:
-                    # An asset without a bar is no asset.
-                    kept[min(later)] = later[min(later)]
-            else:
+                # The last step is the one exception of SEMANTICS section 2, and an asset may have an account and a
+                # last step of its own: one bar more of each stays.
+                kept |= {at: later[at] for at in sorted(later)[:1]}
+            elif later:  # the account of an asset that has ended has had its last step
                 for at in range(step + 1, max(self.steps) + 6):
                     kept[at] = Ohlcv(40.0, 44.0, 36.0, 42.0, 500.0)
             assets.append(kept)
