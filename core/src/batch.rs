@@ -19,7 +19,7 @@ use crate::strategy::Strategy;
 use crate::trader::{CompiledRules, RuleColumns, RuleTrader};
 pub(crate) use columns::ColumnBuffers;
 use rayon::prelude::*;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tally::Tally;
 use workers::Workers;
 
@@ -104,14 +104,14 @@ pub fn run_batch_on(
     plan.check(panel, assets.len())?;
     let mut out = BatchOutcome::default();
     if extras.returns {
-        out.dates = pooled::dates_of(panel, assets, plan.spec().window);
+        out.dates = pooled::dates_of(panel, assets, plan.spec().window, cancel)?;
     }
     if plan.registered()?.is_some() {
         run_named_batch(plan, panel, rows, assets, extras, cancel, &mut out)?;
         return Ok(out);
     }
     let rules = plan.compile(panel)?.ok_or_else(needs_rules)?;
-    let workers = Workers::default();
+    let workers = Workers::new(cancel);
     let n_bars =
         assets.iter().map(|&asset| plan.spec().window.rows(panel.asset(asset).date).len() as u64).sum();
     let dates = std::mem::take(&mut out.dates);
@@ -163,6 +163,13 @@ struct Batch<'a> {
     cancel: &'a AtomicBool,
 }
 
+impl Batch<'_> {
+    /// Between two parts of the work: an error where the batch was told to stop.
+    fn go_on(&self) -> Result<(), EngineError> {
+        if self.cancel.load(Ordering::Relaxed) { Err(EngineError::Cancelled) } else { Ok(()) }
+    }
+}
+
 /// Runs one parameter set of a rule strategy over some assets.
 pub fn run_rules(
     plan: &Plan,
@@ -182,7 +189,7 @@ pub fn run_rules(
     let mut engine = Engine::default();
     let mut scratch = Scratch::default();
     for universe in plan.accounts(assets) {
-        columns.fill_all(&rules, &graph, bound, panel, &universe)?;
+        columns.fill_all(&rules, &graph, bound, panel, &universe, cancel)?;
         let borrowed = columns.borrow();
         let mut trader = RuleTrader::new(&rules, numbers, &borrowed);
         accounts.push(run_account(
@@ -346,7 +353,7 @@ pub(crate) fn run_account<S: Strategy>(
     scratch: &mut Scratch,
     strategy: &mut S,
 ) -> Result<AccountResult, EngineError> {
-    let timeline = Timeline::new(panel, &universe, plan.spec().window);
+    let timeline = Timeline::build(panel, &universe, plan.spec().window, cancel)?;
     let spec = RunSpec {
         panel,
         universe: &universe,

@@ -38,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// More requests than this within one step is a strategy that answers its own fills for ever.
 const MAX_COMMANDS_A_STEP: usize = 100_000;
 
-/// Steps between two looks at the cancel flag.
+/// Bars between two looks at the cancel flag.
 const CANCEL_EVERY: usize = 256;
 
 /// How much of a run is kept.
@@ -280,14 +280,17 @@ impl<S: Strategy> Loop<'_, '_, S> {
             if skips {
                 step = self.mark_quiet(step, timeline, cancel)?;
             }
-            if n_looked % CANCEL_EVERY == 0 && cancel.load(Ordering::Relaxed) {
-                return Err(EngineError::Cancelled);
-            }
             let bars = timeline.bars(step);
+            n_looked += bars.len();
+            if n_looked >= CANCEL_EVERY {
+                n_looked = 0;
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(EngineError::Cancelled);
+                }
+            }
             self.begin_step(clock_at(timeline, step, self.spec.bar_times), bars);
             self.one_step(bars)?;
             step += 1;
-            n_looked += 1;
         }
         self.finish()
     }

@@ -75,6 +75,8 @@ pub enum RuleError {
     },
     #[error("parameter {name:?} {rule}")]
     BadParameter { name: String, rule: &'static str },
+    #[error("the evaluation was cancelled")]
+    Cancelled,
 }
 
 /// A timer that cannot be set or taken back.
@@ -98,7 +100,7 @@ pub enum EngineError {
     #[error(transparent)]
     Data(#[from] DataError),
     #[error(transparent)]
-    Rule(#[from] RuleError),
+    Rule(RuleError),
     #[error(transparent)]
     Value(#[from] ValueError),
     #[error("{0}")]
@@ -116,4 +118,13 @@ pub enum EngineError {
     Strategy { message: String },
     #[error("internal: {0}")]
     Internal(&'static str),
+}
+
+impl From<RuleError> for EngineError {
+    fn from(error: RuleError) -> Self {
+        match error {
+            RuleError::Cancelled => Self::Cancelled,
+            error => Self::Rule(error),
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub fn run_several(
     for universe in plan.accounts(assets) {
         for (rules, columns) in rules.iter().zip(&mut columns) {
             if let Some(rules) = rules {
-                columns.fill_all(&rules.compiled, &rules.graph, rules.bound()?, panel, &universe)?;
+                columns.fill_all(&rules.compiled, &rules.graph, rules.bound()?, panel, &universe, cancel)?;
             }
         }
         let borrowed: Vec<_> = columns.iter().map(ColumnBuffers::borrow).collect();

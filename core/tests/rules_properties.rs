@@ -285,7 +285,7 @@ fn program(condition: &str, number: &str) -> Program {
 /// Both slots of a trial, as bits.
 fn columns_of(
     graph: &BatchGraph,
-    evaluator: &mut Evaluator,
+    evaluator: &mut Evaluator<'_>,
     data: &Columns,
     trial: usize,
 ) -> Result<(Vec<u8>, Vec<u64>), String> {
@@ -306,7 +306,7 @@ fn columns_of(
     ))
 }
 
-fn begun(graph: &BatchGraph, data: &Columns, max_bytes: usize) -> Evaluator {
+fn begun(graph: &BatchGraph, data: &Columns, max_bytes: usize) -> Evaluator<'static> {
     let mut evaluator = Evaluator::with_memory_limit(max_bytes);
     evaluator.begin(graph, data.len());
     evaluator

@@ -1,9 +1,11 @@
 //! The columns of trials, evaluated over instruments.
 
-use crate::data::{Panel, Timeline};
+use crate::data::{Panel, RowSteps, Timeline, Window};
 use crate::error::EngineError;
 use crate::rules::{BatchGraph, BoundSlot, Evaluator, PanelEvaluator, SeriesSource};
 use crate::trader::{Column, CompiledRules, RuleColumns};
+use crate::units::InstrumentIx;
+use std::sync::atomic::AtomicBool;
 
 /// The columns of one trial over one instrument.
 #[derive(Debug, Default)]
@@ -19,7 +21,7 @@ impl InstrumentColumns {
         rules: &CompiledRules,
         graph: &BatchGraph,
         bound: &[BoundSlot],
-        evaluator: &mut Evaluator,
+        evaluator: &mut Evaluator<'_>,
         source: &dyn SeriesSource,
     ) -> Result<(), EngineError> {
         for (slot, column) in rules.columns() {
@@ -80,12 +82,15 @@ impl ColumnBuffers {
         bound: &[BoundSlot],
         panel: &Panel,
         universe: &[usize],
+        cancel: &AtomicBool,
     ) -> Result<(), EngineError> {
         self.instruments.resize_with(universe.len(), InstrumentColumns::default);
         if rules.program().is_cross_sectional() {
-            return self.fill_across(rules, graph, bound, panel, universe);
+            let timeline = Timeline::build(panel, universe, Window::default(), cancel)?;
+            let steps = RowSteps::of(&timeline, universe.len());
+            return self.fill_across(rules, graph, bound, panel, universe, &steps, cancel);
         }
-        let mut evaluator = Evaluator::new();
+        let mut evaluator = Evaluator::new().cancelled_by(cancel);
         for (columns, &asset) in self.instruments.iter_mut().zip(universe) {
             let source = rules.source(panel.asset(asset));
             evaluator.begin(graph, source.len());
@@ -94,25 +99,25 @@ impl ColumnBuffers {
         Ok(())
     }
 
-    fn fill_across(
+    /// As `fill_all` for rules that rank; `rows` are the steps of all rows of the universe, whatever the window.
+    #[expect(clippy::too_many_arguments, reason = "one call a trial; what it reads is the batch's")]
+    pub(super) fn fill_across(
         &mut self,
         rules: &CompiledRules,
         graph: &BatchGraph,
         bound: &[BoundSlot],
         panel: &Panel,
         universe: &[usize],
+        rows: &RowSteps,
+        cancel: &AtomicBool,
     ) -> Result<(), EngineError> {
+        self.instruments.resize_with(universe.len(), InstrumentColumns::default);
         let views: Vec<_> = universe.iter().map(|&asset| rules.source(panel.asset(asset))).collect();
         let sources: Vec<&dyn SeriesSource> = views.iter().map(|view| view as &dyn SeriesSource).collect();
-        let timeline = Timeline::new(panel, universe, crate::data::Window::default());
-        let mut steps: Vec<Vec<u32>> = views.iter().map(|view| Vec::with_capacity(view.len())).collect();
-        for step in 0..timeline.n_steps() {
-            for bar in timeline.bars(step) {
-                steps[bar.instrument.ix()].push(step as u32);
-            }
-        }
-        let steps: Vec<&[u32]> = steps.iter().map(Vec::as_slice).collect();
-        let mut evaluator = PanelEvaluator::new(graph, &sources, &steps, timeline.n_steps())?;
+        let steps: Vec<&[u32]> =
+            (0..universe.len()).map(|ix| rows.of_instrument(InstrumentIx(ix as u32)).1).collect();
+        let mut evaluator =
+            PanelEvaluator::new(graph, &sources, &steps, rows.n_steps())?.cancelled_by(cancel);
         for (slot, column) in rules.columns() {
             let node = bound[slot];
             self.place_across(column, node, &mut evaluator, &sources)?;

@@ -11,7 +11,6 @@ use crate::rules::SeriesSource;
 use crate::trader::RuleTrader;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 /// Tasks a thread: enough to even out assets of unequal length.
 const TASKS_A_THREAD: usize = 4;
@@ -75,19 +74,21 @@ impl Finished {
 
 impl Batch<'_> {
     /// Blocks bound the memory; within one, a task is one asset and some of the trials.
-    pub(super) fn per_asset(&self, workers: &Workers, out: &mut BatchOutcome) -> Result<(), EngineError> {
+    pub(super) fn per_asset(&self, workers: &Workers<'_>, out: &mut BatchOutcome) -> Result<(), EngineError> {
         let n_row_values = self.n_trials * self.row_width();
         let block = (super::MAX_BLOCK / n_row_values).clamp(1, self.assets.len());
         let mut buffer = vec![f64::NAN; block * n_row_values];
         if block == self.assets.len() {
             let failures = self.block(workers, self.assets, &mut buffer)?;
             let one = |trial: usize| {
+                self.go_on()?;
                 let mut state = TrialState::new(self);
                 state.add(self, &buffer, trial);
-                state.finish(self, failures.get(&trial))
+                Ok(state.finish(self, failures.get(&trial)))
             };
-            let done: Vec<Finished> = (0..self.n_trials).into_par_iter().map(one).collect();
-            done.into_iter().for_each(|trial| trial.append(out));
+            let done: Result<Vec<Finished>, EngineError> =
+                (0..self.n_trials).into_par_iter().map(one).collect();
+            done?.into_iter().for_each(|trial| trial.append(out));
             return Ok(());
         }
         let mut states: Vec<TrialState> = (0..self.n_trials).map(|_| TrialState::new(self)).collect();
@@ -100,13 +101,19 @@ impl Batch<'_> {
             states.par_iter_mut().enumerate().for_each(|(trial, state)| state.add(self, rows, trial));
         }
         for (trial, state) in states.into_iter().enumerate() {
+            self.go_on()?;
             state.finish(self, failures.get(&trial)).append(out);
         }
         Ok(())
     }
 
     /// Fills the rows of a block of assets: metrics, and equity by date where it is wanted.
-    fn block(&self, workers: &Workers, assets: &[usize], rows: &mut [f64]) -> Result<Failures, EngineError> {
+    fn block(
+        &self,
+        workers: &Workers<'_>,
+        assets: &[usize],
+        rows: &mut [f64],
+    ) -> Result<Failures, EngineError> {
         let width = self.row_width();
         let n_threads = rayon::current_num_threads();
         // What trials share is computed once a task: a thread's trials of a lone asset are one task.
@@ -130,11 +137,11 @@ impl Batch<'_> {
 
     fn one_task(
         &self,
-        worker: &mut Worker,
+        worker: &mut Worker<'_>,
         task: &mut Task<'_>,
     ) -> Result<Vec<(usize, String)>, EngineError> {
         let universe = [task.asset];
-        worker.timeline.rebuild(self.panel, &universe, self.plan.spec().window);
+        worker.timeline.rebuild(self.panel, &universe, self.plan.spec().window, self.cancel)?;
         let source = self.rules.source(self.panel.asset(task.asset));
         worker.evaluator.begin(self.graph, source.len());
         let mut failures = Vec::new();
@@ -151,15 +158,13 @@ impl Batch<'_> {
 
     fn one_backtest(
         &self,
-        worker: &mut Worker,
+        worker: &mut Worker<'_>,
         universe: &[usize; 1],
         source: &dyn SeriesSource,
         trial: usize,
         row: &mut [f64],
     ) -> Result<(), EngineError> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(EngineError::Cancelled);
-        }
+        self.go_on()?;
         let bound = self.graph.trial(trial).map_err(Clone::clone)?;
         let numbers = self.rules.numbers(bound)?;
         worker.columns.fill(self.rules, self.graph, bound, &mut worker.evaluator, source)?;

@@ -1,24 +1,38 @@
 //! The equity of all accounts of a trial together, by trading date, and its returns.
 
 use crate::data::{Panel, Timeline, Window};
+use crate::error::EngineError;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Trading dates of all assets inside a window, ascending.
-pub(super) fn dates_of(panel: &Panel, assets: &[usize], window: Window) -> Vec<i32> {
-    let lowest = window.start.map_or(i32::MIN, |d| d.0);
-    let highest = window.end.map_or(i32::MAX, |d| d.0);
+pub(super) fn dates_of(
+    panel: &Panel,
+    assets: &[usize],
+    window: Window,
+    cancel: &AtomicBool,
+) -> Result<Vec<i32>, EngineError> {
     let mut dates: Vec<i32> = Vec::new();
     for &asset in assets {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(EngineError::Cancelled);
+        }
+        let own = panel.asset(asset).date;
         let known = dates.len();
-        for &date in panel.asset(asset).date {
-            let is_new = dates.len() == known || dates.last() != Some(&date);
-            if (lowest..=highest).contains(&date) && is_new {
+        let mut at = 0;
+        for &date in &own[window.rows(own)] {
+            while at < known && dates[at] < date {
+                at += 1;
+            }
+            let is_new = dates[..known].get(at) != Some(&date);
+            if is_new && (dates.len() == known || dates.last() != Some(&date)) {
                 dates.push(date);
             }
         }
-        dates.sort_unstable();
-        dates.dedup();
+        if dates.len() > known {
+            dates.sort_unstable();
+        }
     }
-    dates
+    Ok(dates)
 }
 
 /// Writes the last equity at or before each date; `cash` before the first step.

@@ -6,7 +6,7 @@ use super::tally::Tally;
 use super::workers::{Worker, Workers};
 use super::{Batch, BatchOutcome, measure};
 use crate::analysis::N_METRICS;
-use crate::data::{RowSteps, Timeline};
+use crate::data::{RowSteps, Timeline, Window};
 use crate::engine::{Keep, RunSpec};
 use crate::error::{EngineError, RuleError};
 use crate::rules::SeriesSource;
@@ -43,18 +43,27 @@ impl Columns {
 impl Batch<'_> {
     /// One task is one trial over all assets. Columns are evaluated before, for as many trials together as memory
     /// allows, one asset after another: what trials share is computed once.
-    pub(super) fn shared_cash(&self, workers: &Workers, out: &mut BatchOutcome) -> Result<(), EngineError> {
-        let timeline = Timeline::new(self.panel, self.assets, self.plan.spec().window);
+    pub(super) fn shared_cash(
+        &self,
+        workers: &Workers<'_>,
+        out: &mut BatchOutcome,
+    ) -> Result<(), EngineError> {
+        let timeline = Timeline::build(self.panel, self.assets, self.plan.spec().window, self.cancel)?;
         let rows = RowSteps::of(&timeline, self.assets.len());
         let n_rows: usize = self.assets.iter().map(|&asset| self.panel.asset(asset).len()).sum();
         let n_fit = MAX_COLUMN_BYTES / (n_rows * bytes_per_row(self.rules)).max(1);
         let n_together = n_fit.max(rayon::current_num_threads()).min(self.n_trials);
-        let is_cross_sectional = self.rules.program().is_cross_sectional();
+        let across = if self.rules.program().is_cross_sectional() {
+            Some(self.steps_of_all_rows(&rows)?)
+        } else {
+            None
+        };
         let mut columns = Columns::default();
         for first in (0..self.n_trials).step_by(n_together) {
             let trials = first..self.n_trials.min(first + n_together);
-            if !is_cross_sectional {
+            if across.is_none() {
                 self.evaluate(workers, trials.clone(), &mut columns);
+                self.go_on()?;
             }
             let one = |trial: usize| {
                 workers.with(|worker| {
@@ -62,8 +71,13 @@ impl Batch<'_> {
                         Ok(numbers) => numbers,
                         Err(error) => return Ok(Err(EngineError::from(error).to_string())),
                     };
-                    if is_cross_sectional {
-                        return settled(self.ranked_account(worker, &timeline, &rows, numbers, trial));
+                    if let Some(all_rows) = &across {
+                        let columns = match self.ranked_columns(all_rows, trial) {
+                            Ok(columns) => columns,
+                            Err(error) => return settled(Err(error)),
+                        };
+                        let account = self.one_account(worker, &timeline, &rows, numbers, &columns.borrow());
+                        return settled(account);
                     }
                     match columns.of(trial - first) {
                         Ok(columns) => settled(self.one_account(worker, &timeline, &rows, numbers, &columns)),
@@ -79,26 +93,28 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// An account whose rules compare assets: its columns need all of them at once.
-    fn ranked_account(
-        &self,
-        worker: &mut Worker,
-        timeline: &Timeline,
-        rows: &RowSteps,
-        numbers: RuleNumbers,
-        trial: usize,
-    ) -> Result<Account, EngineError> {
+    /// The steps of every row, those before the window that only warm indicators included.
+    fn steps_of_all_rows(&self, rows: &RowSteps) -> Result<RowSteps, EngineError> {
+        if self.plan.spec().window == Window::default() {
+            return Ok(rows.clone());
+        }
+        let whole = Timeline::build(self.panel, self.assets, Window::default(), self.cancel)?;
+        Ok(RowSteps::of(&whole, self.assets.len()))
+    }
+
+    /// The columns of rules that compare assets: they need all of them at once.
+    fn ranked_columns(&self, all_rows: &RowSteps, trial: usize) -> Result<ColumnBuffers, EngineError> {
         let bound = self.graph.trial(trial).map_err(Clone::clone)?;
         let mut columns = ColumnBuffers::default();
-        columns.fill_all(self.rules, self.graph, bound, self.panel, self.assets)?;
-        self.one_account(worker, timeline, rows, numbers, &columns.borrow())
+        columns.fill_across(self.rules, self.graph, bound, self.panel, self.assets, all_rows, self.cancel)?;
+        Ok(columns)
     }
 
     fn numbers(&self, trial: usize) -> Result<RuleNumbers, RuleError> {
         self.rules.numbers(self.graph.trial(trial).map_err(Clone::clone)?)
     }
 
-    fn evaluate(&self, workers: &Workers, trials: std::ops::Range<usize>, columns: &mut Columns) {
+    fn evaluate(&self, workers: &Workers<'_>, trials: std::ops::Range<usize>, columns: &mut Columns) {
         columns.n_trials = trials.len();
         columns.cells.resize_with(trials.len() * self.assets.len(), Cell::default);
         let rows = columns.cells.par_chunks_mut(trials.len()).zip(self.assets);
@@ -120,7 +136,7 @@ impl Batch<'_> {
 
     fn one_account(
         &self,
-        worker: &mut Worker,
+        worker: &mut Worker<'_>,
         timeline: &Timeline,
         rows: &RowSteps,
         numbers: RuleNumbers,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 /// How long Ctrl-C may go unheard.
-const SIGNAL_EVERY: Duration = Duration::from_millis(50);
+const SIGNAL_EVERY: Duration = Duration::from_millis(20);
 
 struct Pools {
     owner: u32,

@@ -14,12 +14,15 @@ use crate::indicators::{
 };
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Evaluates nodes over the columns of one asset at a time.
 ///
 /// Between two calls of [`Evaluator::begin`] graph and source must stay the same.
 #[derive(Debug)]
-pub struct Evaluator {
+pub struct Evaluator<'c> {
+    /// Looked at before every node; a node is one pass over the rows.
+    cancel: Option<&'c AtomicBool>,
     n_rows: usize,
     memo: Vec<Memo>,
     /// Nodes whose memo may hold a column, the longest held first.
@@ -31,13 +34,13 @@ pub struct Evaluator {
     relations_pool: Vec<Vec<Relation>>,
     positions: Vec<u32>,
     /// For each frequency of the graph.
-    coarse: Vec<Coarse>,
+    coarse: Vec<Coarse<'c>>,
 }
 
 /// Evaluates what stands in `on`, over the coarse bars of the same asset.
 #[derive(Debug)]
-struct Coarse {
-    evaluator: Evaluator,
+struct Coarse<'c> {
+    evaluator: Evaluator<'c>,
     /// For the asset at hand.
     has_begun: bool,
 }
@@ -68,13 +71,13 @@ enum Value {
     Own(Column),
 }
 
-impl Default for Evaluator {
+impl Default for Evaluator<'_> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Evaluator {
+impl<'c> Evaluator<'c> {
     pub fn new() -> Self {
         Self::with_memory_limit(usize::MAX)
     }
@@ -83,6 +86,7 @@ impl Evaluator {
     /// room, and is computed again when it is needed again.
     pub fn with_memory_limit(max_held_bytes: usize) -> Self {
         Self {
+            cancel: None,
             n_rows: 0,
             memo: Vec::new(),
             held: VecDeque::new(),
@@ -96,6 +100,12 @@ impl Evaluator {
         }
     }
 
+    /// Gives up with `RuleError::Cancelled` once the flag is set; it may not be used after that.
+    #[must_use]
+    pub fn cancelled_by(self, cancel: &'c AtomicBool) -> Self {
+        Self { cancel: Some(cancel), ..self }
+    }
+
     /// Turns to another asset: forgets all values and keeps the memory.
     pub fn begin(&mut self, graph: &BatchGraph, n_rows: usize) {
         while let Some(ix) = self.held.pop_front() {
@@ -104,8 +114,11 @@ impl Evaluator {
         self.held_bytes = 0;
         self.n_rows = n_rows;
         self.memo.resize_with(graph.n_nodes(), Memo::default);
-        let limit = self.max_held_bytes;
-        let fresh = || Coarse { evaluator: Self::with_memory_limit(limit), has_begun: false };
+        let (limit, cancel) = (self.max_held_bytes, self.cancel);
+        let fresh = || Coarse {
+            evaluator: Evaluator { cancel, ..Evaluator::with_memory_limit(limit) },
+            has_begun: false,
+        };
         self.coarse.resize_with(graph.frequencies.len(), fresh);
         for coarse in &mut self.coarse {
             coarse.has_begun = false;
@@ -209,6 +222,9 @@ impl Evaluator {
         if memo.column.is_some() {
             memo.pins += 1;
             return Ok(Value::Memo(ix));
+        }
+        if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+            return Err(RuleError::Cancelled);
         }
         if let Op::OnNums(space) | Op::OnTruths(space) = node.op {
             let column = self.on_coarse(graph, source, node, usize::from(space) - 1)?;

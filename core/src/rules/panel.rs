@@ -4,19 +4,21 @@ use super::SeriesSource;
 use super::eval::Evaluator;
 use super::graph::{BatchGraph, NodeIx, Op};
 use crate::error::RuleError;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Evaluates nodes over all assets of a universe; what several nodes share is computed once.
 pub struct PanelEvaluator<'a> {
     graph: &'a BatchGraph,
     assets: Vec<Asset<'a>>,
     n_steps: usize,
+    cancel: Option<&'a AtomicBool>,
 }
 
 struct Asset<'a> {
     source: &'a dyn SeriesSource,
     /// For each row, the position of its time in the merged timeline.
     steps: &'a [u32],
-    evaluator: Evaluator,
+    evaluator: Evaluator<'a>,
 }
 
 /// A column of numbers per asset, in panel order.
@@ -56,7 +58,17 @@ impl<'a> PanelEvaluator<'a> {
             evaluator.begin(graph, source.len());
             assets.push(Asset { source, steps, evaluator });
         }
-        Ok(Self { graph, assets, n_steps })
+        Ok(Self { graph, assets, n_steps, cancel: None })
+    }
+
+    /// Gives up with `RuleError::Cancelled` once the flag is set; it may not be used after that.
+    #[must_use]
+    pub fn cancelled_by(mut self, cancel: &'a AtomicBool) -> Self {
+        self.cancel = Some(cancel);
+        for asset in &mut self.assets {
+            asset.evaluator = std::mem::take(&mut asset.evaluator).cancelled_by(cancel);
+        }
+        self
     }
 
     /// Evaluates a single node, a condition as 1 where it holds and 0 where not.
@@ -144,6 +156,9 @@ impl<'a> PanelEvaluator<'a> {
         let mut rows = vec![0; self.assets.len()];
         let mut present: Vec<(f64, usize, usize)> = Vec::with_capacity(self.assets.len());
         for step in 0..self.n_steps {
+            if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+                return Err(RuleError::Cancelled);
+            }
             present.clear();
             for (a, (asset, row)) in self.assets.iter().zip(&mut rows).enumerate() {
                 if asset.steps.get(*row).is_some_and(|&at| at as usize == step) {
