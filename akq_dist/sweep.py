@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
     from akq_dist.record.agreement import Agreement
     from akq_dist.record.protocols import TrialRecord
+    from akq_dist.report import Report
     from akq_dist.request import Request
     from akq_dist.search.choose import Estimate
+    from akq_dist.search.prepare import Prepared
     from akq_dist.search.progress import OnProgress, Progress
     from akq_dist.search.replay import ReplayReport
     from akq_dist.search.session import SessionResult
@@ -232,24 +234,42 @@ class Sweep:
         links = None if self._result is None else self._result.links
         return None if links is None else links.run_id
 
+    def returns(self, numbers: Sequence[int] | None = None) -> pl.DataFrame:
+        """Return what trials earned on every trading date: `date`, then a column a trial with its number as name.
+
+        Without `numbers` these are all complete trials. They run again in this process, which takes as long as it
+        took one process to run them; each has to give the recorded result. Values are returns of all accounts
+        together as fractions, from the second date on, NaN where undefined. Raises AkqStudyError when the sweep has
+        changed, AkqUsageError for more than 2^27 values.
+        """
+        from akq_dist.search.returns import returns_of
+
+        return returns_of(self._prepare(), self._store(), numbers)
+
+    def report(self) -> Report:
+        """Return the study as one page that needs no network: `.save(path)`, or the last value of a notebook cell.
+
+        It is made of the ledger; the winner runs again for its equity, and where that is impossible the page says
+        why.
+        """
+        from akq_dist.report import make_report
+
+        return make_report(self._store(), self._prepare)
+
     def validation(self) -> Validation:
         """Judge the train-best trial of each fold on time that it has not seen; see `validate`.
 
         Runs these trials again over their test windows. Raises AkqStudyError for a sweep without `validate`.
         """
-        from akq_dist.search.prepare import prepare
         from akq_dist.search.validation import validation
 
-        prepared = prepare(self._request) if self._result is None else self._result.prepared
-        return validation(prepared, self._store())
+        return validation(self._prepare(), self._store())
 
     def open_holdout(self) -> HoldoutResult:
         """Run the winner on the sealed time. Every call is counted, and only the first is an honest test."""
-        from akq_dist.search.prepare import prepare
         from akq_dist.search.validation import open_holdout
 
-        prepared = prepare(self._request) if self._result is None else self._result.prepared
-        return open_holdout(prepared, self._store())
+        return open_holdout(self._prepare(), self._store())
 
     def estimate(self) -> Estimate:
         """Measure this machine for a moment and say what the sweep will cost; nothing is recorded."""
@@ -320,6 +340,12 @@ class Sweep:
         # The edge of a thread: `wait` raises it where the caller is.
         except BaseException as error:
             self._error = error
+
+    def _prepare(self) -> Prepared:
+        """Return the sweep with its data loaded."""
+        from akq_dist.search.prepare import prepare
+
+        return prepare(self._request) if self._result is None else self._result.prepared
 
     def _store(self) -> TrialStore:
         if self._result is not None:
@@ -448,6 +474,23 @@ def validate_study(
         store, prepared = TrialStore(book, record), prepare(request)
         found = validation(prepared, store)
         return found, open_holdout(prepared, store) if holdout else None
+    finally:
+        book.close()
+
+
+def report_study(
+    study: str | Path, *, ledger: str | Path = "akq/ledger.db", overrides: Sequence[str] = ()
+) -> Report:
+    """Return a recorded study as one page; see `Sweep.report`. Raises AkqStudyError when there is no such study."""
+    from akq_dist.report import make_report
+    from akq_dist.search.prepare import prepare
+
+    request, path, name = _study_request(study, Path(ledger), overrides)
+    book = Ledger(path, must_exist=True)
+    try:
+        record = book.find(name)
+        assert record is not None
+        return make_report(TrialStore(book, record), lambda: prepare(request))
     finally:
         book.close()
 

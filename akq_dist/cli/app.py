@@ -184,6 +184,22 @@ def sweep_export(
     return export(target, out, ledger)
 
 
+@sweep_app.command("report")
+def sweep_report(
+    target: Target,
+    set_: Set = None,
+    ledger: LedgerPath = DEFAULT_LEDGER,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="File to write; STUDY-report.html when absent."),
+    ] = None,
+) -> int:
+    """Write a study as one HTML page that needs no network: winner, doubts, charts, where it came from."""
+    from akq_dist.cli.sweep_commands import report
+
+    return report(target, set_ or [], ledger, out)
+
+
 @sweep_app.command("schema")
 def sweep_schema() -> None:
     """Print the JSON schema of sweep files."""

@@ -144,6 +144,17 @@ def validate(
     return OK
 
 
+def report(target: str, overrides: Sequence[str], ledger: Path, out: Path | None) -> int:
+    """Write the page of a study."""
+    from pathlib import Path
+
+    from akq_dist.sweep import report_study
+
+    made = report_study(target, ledger=ledger, overrides=overrides)
+    say(f"written to {made.save(out or Path(f'{made.study}-report.html'))}")
+    return OK
+
+
 def replay_trial(study: str, trial: int, ledger: Path, *, as_json: bool) -> int:
     """Run a recorded trial again; the exit code is 1 when anything differs."""
     from akq_dist.sweep import replay

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import threading
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import AkqStudyError
 from akq_dist.record.canonical import canonical_json
+from akq_dist.record.files import free_space
 from akq_dist.record.schema import PAGE_BYTES, SCHEMA_VERSION, TABLES
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class Ledger:
             raise
         except sqlite3.Error as error:
             raise AkqStudyError(
-                f"ledger {self.path}: {error} ({_free(self.path)}). What was committed before is intact; "
+                f"ledger {self.path}: {error} ({free_space(self.path)}). What was committed before is intact; "
                 "repeat the command when the cause is gone."
             ) from error
 
@@ -286,10 +286,3 @@ def _study(row: tuple[Any, ...]) -> StudyRecord:
         source=row[12],
         budget=row[13],
     )
-
-
-def _free(path: Path) -> str:
-    try:
-        return f"{shutil.disk_usage(path.parent).free:,} bytes free on its disk"
-    except OSError:
-        return "its folder cannot be read"

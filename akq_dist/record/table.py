@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from akq_dist.errors import AkqStudyError, AkqUsageError
+from akq_dist.errors import AkqUsageError
+from akq_dist.record.files import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,15 +44,8 @@ def write_results(store: TrialStore, path: Path) -> int:
     if kind not in _WRITERS:
         raise AkqUsageError(f"{path}: write {', '.join(_WRITERS)}; the ending says which")
     table = results_table(store)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, "the trials") as partial:
         _WRITERS[kind](table, partial)
-        partial.replace(path)
-    except OSError as error:
-        raise AkqStudyError(f"{path}: the trials cannot be written: {error.strerror or error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return int(table.num_rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
@@ -17,6 +18,7 @@ import pyarrow as pa
 from akq_dist.errors import AkqError, AkqStrategyError, ExecutorError
 from akq_dist.record.arrow import float_column, floats, int_column, text_column
 from akq_dist.record.canonical import canonical_json, derive_seed
+from akq_dist.record.pooled import dates_within, pooled_returns
 from akq_dist.record.protocols import Batch, BatchResult, TrialDetail
 from akq_dist.record.pruning import part_of_panel, stopped_table
 from akq_dist.record.windowed import combine_runs, combine_tables, window_plans
@@ -141,6 +143,44 @@ class Worker:
         """Return a metric of every account, in panel order; NaN where it is undefined."""
         column = pa.table(self._one(point, details=False).metrics()).column(metric)
         return [math.nan if value is None else value for value in column.to_pylist()]
+
+    @cached_property
+    def dates(self) -> NDArray[np.int32]:
+        """Trading dates of a run in order, in days since 1970-01-01."""
+        window = json.loads(self._job.plan)["window"]
+        return dates_within(self._table, window["start"], window["end"])
+
+    def returns(self, batch: Batch) -> tuple[NDArray[np.float64], list[str]]:
+        """Return the returns of all accounts together, shape (trials, dates - 1), and the trials' hashes.
+
+        A trial that fails has NaN and an empty hash.
+        """
+        if self._strategy is None:
+            values = self._job.space.rule_values(batch.params)
+            try:
+                found = self._plan.explore(self._panel, values, threads=self._job.threads, returns=True)
+            except AkqError:
+                if len(batch.numbers) > 1:
+                    parts = [self.returns(_slice(batch, ix)) for ix in range(len(batch.numbers))]
+                    return np.concatenate([part[0] for part in parts]), [part[1][0] for part in parts]
+                return np.full((1, len(self.dates) - 1), np.nan), [""]
+            columns = pa.table(found.returns()).columns[1:]
+            hashes = pa.table(found.trials()).column("hash").to_pylist()
+            return np.array([floats(column) for column in columns]), [text or "" for text in hashes]
+        matrix = np.full((len(batch.numbers), len(self.dates) - 1), np.nan)
+        hashes = [""] * len(batch.numbers)
+        cash = float(json.loads(self._job.plan)["market"]["cash"])
+        for ix, point in enumerate(batch.params):
+            try:
+                result = self._one(point, details=False)
+            except KeyboardInterrupt:
+                raise
+            # The edge of a trial, as when it was recorded.
+            except BaseException:  # noqa: S112
+                continue
+            matrix[ix] = pooled_returns(pa.table(result.equity()), self.dates, cash)
+            hashes[ix] = result.hash
+        return matrix, hashes
 
     def detail(self, batch: Batch) -> list[TrialDetail]:
         """Run trials again with every table kept. Raises what the strategy raises."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from akq_dist.errors import AkqStudyError
+from akq_dist.record.files import whole_file
 from akq_dist.record.identity import diff
 from akq_dist.record.ledger import Ledger
 from akq_dist.record.protocols import Batch
@@ -234,15 +234,10 @@ def _write_tables(worker: Worker, batch: Batch, folder: Path) -> list[str]:
     """Write the tables of a trial as Parquet files, each complete or not there at all."""
     import pyarrow.parquet as pq
 
-    folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, table in worker.detail(batch)[0].tables.items():
         path = folder / f"{name}.parquet"
-        partial = folder / f".{name}.parquet.{os.getpid()}"
-        try:
+        with whole_file(path, f"the table {name}") as partial:
             pq.write_table(table, partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         files.append(str(path))
     return files

@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("record",),
     ("search",),
+    ("report",),
     ("track",),
     ("cluster",),
     ("sweep", "optimize"),

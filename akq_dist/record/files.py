@@ -1,0 +1,42 @@
+"""Files that are whole or not there, and what is left on the disk of one that could not be written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from akq_dist.errors import AkqStudyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, what: str) -> Iterator[Path]:
+    """Give a name to write to that becomes `path` when the block ends well; what stood there stays until then.
+
+    Makes the folder. Raises AkqStudyError that says what cannot be written, why, and how much room is left.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise AkqStudyError(
+            f"{path}: {what} cannot be written: {error.strerror or error} ({free_space(path)})."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def free_space(path: Path) -> str:
+    """Say how much room the disk of a file has."""
+    try:
+        return f"{shutil.disk_usage(path.parent).free:,} bytes free on its disk"
+    except OSError:
+        return "its folder cannot be read"
