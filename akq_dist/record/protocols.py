@@ -245,8 +245,9 @@ class Tracker(Protocol):
         status: Literal["finished", "failed", "interrupted"],
         trials: pa.Table,
         summary: Mapping[str, float],
+        files: Mapping[str, str] | None = None,
     ) -> None:
-        """Close the parent with the table of all trials."""
+        """Close the parent with the table of all trials, and texts to keep with it by file name."""
         ...
 
     def promote(self, trial: TrialRecord) -> None:

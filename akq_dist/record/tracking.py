@@ -126,10 +126,11 @@ class Tracking:
         status: Literal["finished", "failed", "interrupted"],
         trials: pa.Table,
         summary: Mapping[str, float],
+        files: Mapping[str, str],
         timeout_s: float,
     ) -> None:
         """Close the record of the sweep and note that it is complete."""
-        self._background.call(lambda tracker: tracker.finish(status, trials, summary), timeout_s)
+        self._background.call(lambda tracker: tracker.finish(status, trials, summary, files), timeout_s)
 
     def note(self, **facts: Any) -> None:
         """Remember in the ledger where the record is, and facts about it."""

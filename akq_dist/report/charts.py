@@ -19,6 +19,7 @@ MAX_POINTS: Final = 1_500
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 24, 22, 34
 _N_TICKS: Final = 5
+_LARGEST: Final = 1e300
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def histogram(
     finite = values[np.isfinite(values)]
     if not len(finite):
         return _nothing(size)
-    counts, edges = np.histogram(finite, bins=min(40, max(5, int(math.sqrt(len(finite))))))
+    n_bins = min(40, max(5, int(math.sqrt(len(finite)))))
+    counts, edges = np.histogram(np.clip(finite, -_LARGEST, _LARGEST), bins=n_bins, range=_range(finite))
     frame = _Frame(edges, np.array([0.0, float(counts.max())]).repeat([len(edges) - 1, 1]), size)
     bars = []
     for count, low, high in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -175,7 +177,9 @@ def number_text(value: float) -> str:
 
 def _range(values: NDArray[np.float64]) -> tuple[float, float]:
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    if low == high:
+    # Farther apart than a float can tell, or closer: axes need a width that they can be divided by.
+    low, high = max(low, -_LARGEST), min(high, _LARGEST)
+    if high - low <= max(abs(low), abs(high)) * 1e-12 or high - low < 1e-300:
         pad = abs(low) * 0.1 or 1.0
         return low - pad, high + pad
     return low, high

@@ -13,6 +13,7 @@ from akq_dist.record.protocols import TrackerLinks
 from akq_dist.record.registry import tracker_module
 from akq_dist.record.tracking import Tracking, view_name
 from akq_dist.record.trials import TrialStore
+from akq_dist.report import make_report
 from akq_dist.search.best import feasible_rows, rank_best
 from akq_dist.search.facts import sweep_info
 from akq_dist.search.loop import LoopOutcome
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CATCH_UP_S = 7 * 86_400.0
 """How long the end of a sweep waits for a view that makes progress."""
+REPORT_FILE = "report.html"
 CALL_S = 120.0
 CLOSE_S = 15.0
 
@@ -192,7 +194,10 @@ class Views:
         try:
             if best and status == "finished" and len(store.study.objectives) == 1:
                 self._tracking.promote(store.record(store.take(best), 0), timeout_s)
-            self._tracking.finish(status, store.results(), summary, timeout_s)
+            files = (
+                {REPORT_FILE: make_report(store, lambda: self._prepared).html} if status == "finished" else {}
+            )
+            self._tracking.finish(status, store.results(), summary, files, timeout_s)
         except TrackerError as error:
             self._warn(f"tracking is incomplete: {error}. The results are in the ledger.")
             return

@@ -165,8 +165,9 @@ class MlflowTracker:
         status: Literal["finished", "failed", "interrupted"],
         trials: pa.Table,
         summary: Mapping[str, float],
+        files: Mapping[str, str] | None = None,
     ) -> None:
-        """Close the parent with the table of all trials and the figures that sum the sweep up."""
+        """Close the parent with the table of all trials, further files and the figures that sum the sweep up."""
         self._opened()
         finite, undefined = split_metrics(summary)
         tags = {"akq.status": status, "akq.n_trials": str(trials.num_rows)}
@@ -176,6 +177,8 @@ class MlflowTracker:
                 path = Path(folder) / "trials.parquet"
                 _write_parquet(trials, path)
                 self._client.log_artifact(self._parent_id, str(path))
+            for name, text in (files or {}).items():
+                self._client.log_text(self._parent_id, text, name)
             self._log(self._parent_id, {}, finite, tags, _now_ms(), trials.num_rows)
             self._client.set_terminated(self._parent_id, _SWEEP_STATUS[status])
         if self._n_unrefined:

@@ -405,8 +405,11 @@ class FakeTracker:
     def detail(self, details: Sequence[Any]) -> None:
         self.details.update({detail.number: detail.hash for detail in details})
 
-    def finish(self, status: str, trials: Any, summary: Mapping[str, float]) -> None:
+    def finish(
+        self, status: str, trials: Any, summary: Mapping[str, float], files: Mapping[str, str]
+    ) -> None:
         self._check()
+        assert (list(files) == ["report.html"]) == (status == "finished")
         self.finished.append((status, trials.num_rows, dict(summary)))
 
     def close(self) -> None: ...

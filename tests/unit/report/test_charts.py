@@ -43,6 +43,20 @@ def test_points_without_a_value_are_left_out_and_none_at_all_says_so() -> None:
         assert "nothing to show" in chart
 
 
+@pytest.mark.parametrize(
+    "values", [[3.0, 3.0], [0.0, 5e-324], [-1.7e308, 1.7e308], [1.0, 1.0 + 2e-16], [0.0]]
+)
+def test_any_finite_values_can_be_drawn(values: list[float]) -> None:
+    y = np.array(values)
+    x = np.arange(len(y), dtype=np.float64)
+    for svg in (
+        charts.line_chart(x, y, x_label="x", y_label="y"),
+        charts.scatter_chart(y, x, x_label="x", y_label="y"),
+        charts.histogram(y, x_label="x", mark=values[0]),
+    ):
+        assert "nan" not in svg
+
+
 def test_bars_of_a_histogram_have_the_height_of_their_counts() -> None:
     svg = charts.histogram(np.repeat([1.0, 2.0], [30, 10]), x_label="x", mark=2.0)
     heights = [float(text) for text in re.findall(r'<rect [^>]*height="([\d.]+)"', svg)]

@@ -71,6 +71,7 @@ class FakeTracker:
         status: Literal["finished", "failed", "interrupted"],
         trials: pa.Table,
         summary: Mapping[str, float],
+        files: Mapping[str, str] | None = None,
     ) -> None:
         self._enter()
         self.finished = status

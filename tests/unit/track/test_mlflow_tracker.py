@@ -73,7 +73,8 @@ def test_a_sweep_is_read_back_whole(
     tracker.record(records)
     tracker.progress(2, {"best": 0.5, "odd": float("nan")})
     tracker.progress(5, {"best": 0.75})
-    tracker.finish("finished", all_trials(5), {"best.value": 0.75, "bad": float("inf")})
+    page = {"report.html": "<p>Über</p>"}
+    tracker.finish("finished", all_trials(5), {"best.value": 0.75, "bad": float("inf")}, page)
 
     assert links.tracking_uri == store_uri
     parent = client(store_uri).get_run(links.run_id)
@@ -95,6 +96,8 @@ def test_a_sweep_is_read_back_whole(
     assert sweep_info().data_digest == f"sha256:{dataset_input.dataset.digest}{'ab12' * 7}"
     assert json.loads(dataset_input.dataset.profile)["num_rows"] == 619_040
     assert artifact(store_uri, links.run_id, "sweep.yaml", tmp_path).read_text(encoding="utf-8") == SPEC
+    page_held = artifact(store_uri, links.run_id, "report.html", tmp_path).read_text(encoding="utf-8")
+    assert page_held == page["report.html"]
     environment = artifact(store_uri, links.run_id, "environment.json", tmp_path).read_text(encoding="utf-8")
     assert json.loads(environment) == {"python": "3.11", "ray": "2.60.0"}
     assert pq.read_table(artifact(store_uri, links.run_id, "trials.parquet", tmp_path)).equals(all_trials(5))
