@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         MissingDependencyError,
         TrackerError,
     )
+    from akq_dist.explore import explore
     from akq_dist.lookahead import lookahead
     from akq_dist.optimize import optimize
     from akq_dist.paper import PaperSession
@@ -76,6 +77,7 @@ __all__ = [
     "When",
     "__version__",
     "backtest",
+    "explore",
     "indicator",
     "load_sweep",
     "lookahead",
@@ -83,7 +85,7 @@ __all__ = [
     "sweep",
 ]
 
-_CALLABLE: Final = ("backtest", "lookahead", "optimize", "sweep")
+_CALLABLE: Final = ("backtest", "explore", "lookahead", "optimize", "sweep")
 _HOMES: Final = {
     "__version__": "akq_dist._core",
     "AccountState": "akq_dist.risk",

@@ -1,6 +1,5 @@
 //! The merged time index against sorting every bar.
 
-#[allow(dead_code, reason = "every test file uses a part of it")]
 mod common;
 
 use akq_core::data::{BarAt, Panel, Timeline, Window};

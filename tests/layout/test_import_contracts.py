@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("search", "report"),
     ("track",),
     ("cluster",),
-    ("sweep", "optimize"),
+    ("sweep", "explore", "optimize"),
     ("cli",),
 )
 """Lowest first; a part may import its own layer and the ones before it."""

@@ -73,3 +73,31 @@ def test_a_point_that_fails_is_a_row_with_its_reason() -> None:
 def test_the_names_of_the_package_can_be_called_after_their_modules_were_imported() -> None:
     assert akq_dist.sweep("sweep.yaml").spec.name == "cross"
     assert callable(akq_dist.optimize)
+
+
+def test_an_exploration_hands_out_what_the_grid_holds_in_any_chunks() -> None:
+    whole = optimize("sweep.yaml").frame.sort("params_fast", "params_slow")
+    for chunk in (1, 7, None):
+        frames = list(akq_dist.explore("sweep.yaml", chunk=chunk))
+        assert all(frame.height == chunk for frame in frames[:-1]) or chunk is None
+        # `pl.concat` refuses frames of different types.
+        assert pl.concat(frames).equals(whole)
+
+
+def test_an_endless_exploration_goes_on_where_it_is_read() -> None:
+    frames = akq_dist.explore("sweep.yaml", sampler="random", chunk=5)
+    first, second = next(frames), next(frames)
+    frames.close()
+    again = next(akq_dist.explore("sweep.yaml", sampler="random", chunk=10))
+    assert pl.concat([first, second]).equals(again)
+    with pytest.raises(AkqUsageError, match="found 0, expected at least 1"):
+        akq_dist.explore("sweep.yaml", chunk=0)
+
+
+def test_a_python_strategy_is_explored(folder: Path) -> None:
+    sections = {"strategy": {"python": "hold.py:Hold"}, "where": []}
+    space = {"days": {"int": [1, 12]}, "kind": {"choice": ["a", "b", "c"]}}
+    (found,) = akq_dist.explore("sweep.yaml", chunk=50, space=space, **sections)
+    assert found.height == 36
+    assert found["params_kind"].unique().sort().to_list() == ["a", "b", "c"]
+    assert found.filter(pl.col("params_days") == 7)["state"].unique().to_list() == ["fail"]
