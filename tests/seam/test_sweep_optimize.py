@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -101,3 +103,38 @@ def test_a_python_strategy_is_explored(folder: Path) -> None:
     assert found.height == 36
     assert found["params_kind"].unique().sort().to_list() == ["a", "b", "c"]
     assert found.filter(pl.col("params_days") == 7)["state"].unique().to_list() == ["fail"]
+
+
+GROWTH = """
+import sys
+import akq_dist
+
+def peak():
+    status = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) * 1024
+
+def explore(n):
+    space = {"fast": {"int": [2, 300]}, "slow": {"int": [3, 900]}}
+    frames = akq_dist.explore(
+        "sweep.yaml", sampler="random", trials=n, space=space, overrides=['data.symbols=["AAA"]'], chunk=2_000
+    )
+    return sum(frame.height for frame in frames)
+
+assert explore(int(sys.argv[1])) == int(sys.argv[1])
+before = peak()
+assert explore(int(sys.argv[2])) == int(sys.argv[2])
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("n_first", "n_then"),
+    [(6_000, 30_000), pytest.param(100_000, 1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+)
+def test_the_memory_of_an_exploration_does_not_grow_with_the_space(n_first: int, n_then: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, str(n_first), str(n_then)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    # Held rows would take more than 150 bytes each.
+    assert int(done.stdout) < 20 * (n_then - n_first) + 4 * 2**20
