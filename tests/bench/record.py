@@ -1,29 +1,53 @@
 """S1, the record of a sweep: trials a second until ledger, Optuna's database and MLflow hold everything.
 
-    python tests/bench/record.py [--trials 1000 10000] [--samplers grid random qmc tpe] [--peers]
+    python -m tests.bench.record [--trials 1000 10000] [--samplers grid random qmc tpe] [--peers FOLDER] [--write]
 
 A sweep of rules with ten parameters on half a year of daily bars, so that running a trial costs next to nothing.
 Timed is the whole run: search, ledger, both databases committed, the parent run closed. Then everything is read back
-through the tools themselves and compared. Peers are Optuna with a callback to MLflow and Ray Tune with OptunaSearch
-and MLflow's logger; they record fewer trials of an empty objective, and are left out where they are not installed.
+through the tools themselves and compared. With `--peers` the usual stacks record the same samplers' trials of an
+empty objective, fewer of them, in an environment below FOLDER; this project then records as few too. Both databases
+exist before the clock starts, on either side.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
+import json
 import logging
-import math
+import sys
 import tempfile
 import time
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.bench import machine, tables
+from tests.bench.environments import CannotInstallError, Environment, ProgramError, run_module
 
-N_METRICS = 20
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SAMPLERS = ("grid", "random", "qmc", "tpe")
+ENVIRONMENT = Environment(
+    "stack", ("ray[tune]==2.60.0", "optuna==5.0.0", "optuna-integration==5.0.0", "mlflow==3.17.2")
+)
+STACKS = (
+    (
+        "Optuna 5.0.0, its callback to MLflow 3.17.2",
+        "tests.bench.programs.with_optuna_callback",
+        SAMPLERS,
+        100,
+    ),
+    (
+        "Ray Tune 2.60.0, OptunaSearch, MLflowLoggerCallback",
+        "tests.bench.programs.with_ray_tune",
+        ("random", "tpe"),
+        20,
+    ),
+)
+"""Name, program, samplers and how many trials: the fewer, the slower."""
+LIMIT_S = 1_800.0
 
 
 def spec(sampler: str, n_trials: int) -> dict[str, Any]:
@@ -91,130 +115,96 @@ def check(study: Any, n_trials: int) -> None:
     client = MlflowClient(tracking_uri=study.spec.track.mlflow)
     experiment = client.get_experiment_by_name(study.spec.experiment)
     assert experiment is not None
-    parent = study.mlflow_run_id
-    runs: list[Any] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment.experiment_id],
-            f"tags.`mlflow.parentRunId` = '{parent}'",
-            max_results=5_000,
-            page_token=token,
-        )
-        runs += page
-        token = page.token
-        if not token:
-            break
-    by_number = {int(run.data.tags["akq.number"]): run for run in runs}
-    assert sorted(by_number) == held["number"].to_list()
-    assert len(runs) == n_trials
-    for row in held.iter_rows(named=True):
-        run = by_number[row["number"]]
+    rows = {row["number"]: row for row in held.iter_rows(named=True)}
+    for run in pages(client, experiment.experiment_id, study.mlflow_run_id):
+        row = rows.pop(int(run.data.tags["akq.number"]))
         complete = row["state"] == "complete"
         assert run.info.status == ("FINISHED" if complete else "FAILED")
         assert run.data.tags["akq.result_hash"] == row["hash"]
         if complete:
             assert run.data.metrics["objective"] == row["value"]
         assert float(run.data.params["d"]) == row["params_d"]
+    assert not rows, f"{len(rows)} trials have no run"
 
 
-def peer_optuna(n_trials: int) -> float:
-    """Seconds of Optuna with a callback that logs a run a trial, as its own MLflow callback does, on SQLite."""
+def pages(client: Any, experiment: str, parent: str) -> Iterator[Any]:
+    """Every child run, a page at a time."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=5_000, page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def row(stack: str, sampler: str, n_trials: int, **found: Any) -> dict[str, Any]:
+    return {"stack": stack, "sampler": sampler, "n_trials": n_trials, **found}
+
+
+def bench(samplers: Sequence[str], sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Sweeps of this project, all in one folder; one that is not counted makes the databases."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        measure("random", 7)
+        for n_trials in sizes:
+            for sampler in samplers:
+                wall, cpu = measure(sampler, n_trials)
+                yield row(tables.OURS, sampler, n_trials, seconds=wall, cpu=cpu)
+
+
+def bench_stacks(folder: Path, samplers: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The usual stacks, a process and a folder for each run; then this project at as many trials."""
+    try:
+        python = ENVIRONMENT.make(folder)
+    except CannotInstallError as error:
+        for name, _, known, n_trials in STACKS:
+            for sampler in known:
+                yield row(name, sampler, n_trials, reason=str(error))
+        return
+    for name, program, known, n_trials in STACKS:
+        wanted = [sampler for sampler in samplers if sampler in known]
+        for sampler in wanted:
+            with tempfile.TemporaryDirectory() as scratch:
+                command = (python, program, sampler, str(n_trials))
+                try:
+                    printed = run_module(*command, limit_s=LIMIT_S, folder=Path(scratch))
+                except ProgramError as error:
+                    yield row(name, sampler, n_trials, reason=str(error))
+                else:
+                    yield row(name, sampler, n_trials, **json.loads(printed.splitlines()[-1]))
+        yield from bench(wanted, [n_trials])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--trials", type=int, nargs="*", default=[1_000, 10_000])
+    parser.add_argument("--samplers", nargs="+", default=list(SAMPLERS), choices=SAMPLERS)
+    parser.add_argument(
+        "--peers", type=Path, metavar="FOLDER", help="the usual stacks, in an environment below it"
+    )
+    parser.add_argument("--write", action="store_true", help="keep the figures and write the tables")
+    given = parser.parse_args(arguments)
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
     import mlflow
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    mlflow.set_tracking_uri("sqlite:///peer.db")
-    study = optuna.create_study(
-        storage="sqlite:///peer-optuna.db", sampler=optuna.samplers.RandomSampler(seed=1)
-    )
-
-    def objective(trial: Any) -> float:
-        return float(sum(trial.suggest_float(f"x{ix}", 0.0, 1.0) for ix in range(10)))
-
-    def log(_: Any, trial: Any) -> None:
-        with mlflow.start_run(run_name=str(trial.number)):
-            mlflow.log_params(trial.params)
-            mlflow.log_metrics({f"m{ix}": math.sin(trial.value + ix) for ix in range(N_METRICS)})
-            mlflow.set_tags({"number": trial.number, "state": trial.state.name})
-
-    study.optimize(objective, n_trials=1, callbacks=[log])
-    started = time.perf_counter()
-    study.optimize(objective, n_trials=n_trials, callbacks=[log])
-    return time.perf_counter() - started
-
-
-def peer_ray_tune(n_trials: int) -> float:
-    """Seconds of Ray Tune with OptunaSearch and MLflow's logger on SQLite."""
-    import optuna
-    import ray
-    from ray import tune
-    from ray.air.integrations.mlflow import MLflowLoggerCallback
-    from ray.tune.search import ConcurrencyLimiter
-    from ray.tune.search.optuna import OptunaSearch
-
-    def objective(config: dict[str, float]) -> None:
-        total = sum(config.values())
-        tune.report({"objective": total, **{f"m{ix}": math.sin(total + ix) for ix in range(N_METRICS)}})
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        search = OptunaSearch(metric="objective", mode="min", sampler=optuna.samplers.RandomSampler(seed=1))
-        tuner = tune.Tuner(
-            objective,
-            param_space={f"x{ix}": tune.uniform(0.0, 1.0) for ix in range(10)},
-            tune_config=tune.TuneConfig(search_alg=ConcurrencyLimiter(search, 2), num_samples=n_trials),
-            run_config=tune.RunConfig(
-                storage_path=tempfile.mkdtemp(),
-                verbose=0,
-                callbacks=[MLflowLoggerCallback(tracking_uri="sqlite:///tune.db", experiment_name="tune")],
-            ),
-        )
-        started = time.perf_counter()
-        tuner.fit()
-        return time.perf_counter() - started
-    finally:
-        ray.shutdown()
-
-
-PEERS: dict[str, tuple[Callable[[int], float], int, tuple[str, ...]]] = {
-    "Optuna, random, a callback to MLflow": (peer_optuna, 40, ()),
-    "Ray Tune, OptunaSearch, MLflow logger": (peer_ray_tune, 12, ("ray.tune",)),
-}
-
-
-def _has(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--trials", type=int, nargs="+", default=[1_000, 10_000])
-    parser.add_argument("--samplers", nargs="+", default=["grid", "random", "qmc", "tpe"])
-    parser.add_argument("--peers", action="store_true")
-    given = parser.parse_args()
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
-    import mlflow  # noqa: F401 - two seconds that are not the record's
-
-    print("| work | trials | trials a second | CPU a trial |\n|---|--:|--:|--:|", flush=True)
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for n_trials in given.trials:
-            for sampler in given.samplers:
-                wall, cpu = measure(sampler, n_trials)
-                print(
-                    f"| sweep, {sampler} | {n_trials:,} | {n_trials / wall:,.0f} | {cpu / n_trials * 1e3:.2f} ms |",
-                    flush=True,
-                )
-        for name, (run, n_trials, packages) in PEERS.items() if given.peers else ():
-            if any(not _has(package) for package in packages):
-                print(f"| {name} | not installed | | |")
-                continue
-            print(f"| {name} | {n_trials} | {n_trials / run(n_trials):,.2f} | |", flush=True)
+    found: dict[str, Any] = {
+        "machine": machine.describe(Optuna=optuna.__version__, MLflow=mlflow.__version__)
+    }
+    rows = found["rows"] = []
+    sources = [bench(given.samplers, given.trials)]
+    if given.peers:
+        sources.append(bench_stacks(given.peers.expanduser().resolve(), given.samplers))
+    for source in sources:
+        for one in source:
+            rows.append(one)
+            print(one, file=sys.stderr, flush=True)
+    print(tables.record(found))
+    if given.write:
+        tables.write({"record": found})
 
 
 if __name__ == "__main__":

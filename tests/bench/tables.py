@@ -1,0 +1,272 @@
+"""Tables made of `results.json`, and nothing else: figures in documents are never typed.
+
+    python -m tests.bench.tables
+
+writes the tables between their marks in `tests/bench/README.md` and `README.md` again.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parent / "results.json"
+OURS = "akq-dist"
+LABELS = {
+    "W1": "one asset, one pair of windows",
+    "W2": "one asset, many pairs",
+    "W3": "many assets, many pairs",
+    "W3p": "assets that share their cash",
+    "W4": "a Python callback that does nothing",
+    "W4, reads and trades": "a Python callback",
+    "large": "a large universe",
+}
+
+
+def engine(found: Mapping[str, Any]) -> str:
+    """The engine beside compiled loops and NumPy."""
+    references = list(dict.fromkeys(name for row in found["rows"] for name in row["beside"]))
+    single = {row["work"]: row["seconds"] for row in found["rows"] if row["threads"] == 1}
+    rows = []
+    for row in found["rows"]:
+        beside = row["beside"]
+        scaled = row["threads"] > 1 and row["work"] in single
+        rows.append(
+            (
+                f"{row['work']}: {size(row)}",
+                row["threads"],
+                duration(row["seconds"]),
+                f"{duration(row['spread'][0])} - {duration(row['spread'][1])}",
+                duration(row["cpu"]),
+                per_second(row["n_bars"] / row["seconds"]),
+                per_second(row["n_backtests"] / row["seconds"]) if row["n_pairs"] else "",
+                *(ratio(beside[name] / row["seconds"]) if name in beside else "" for name in references),
+                ratio(single[row["work"]] / row["seconds"]) if scaled else "",
+            )
+        )
+    head = ("work", "threads", "time", "from - to", "CPU", "bars/s", "backtests/s", *references, "one thread")
+    lines = [
+        measured(found["machine"]),
+        f"Medians of {found['repeats']}. A ratio above 1 says how many times as fast the engine is as what heads the "
+        "column; the last one is against itself on one thread.",
+        table(head, rows, left=1),
+        *(
+            f"A batch of {kept['work']} takes {kept['above_mb']:,.0f} MB above its panel of {kept['panel_mb']:,.0f} MB."
+            for kept in found["memory"]
+        ),
+    ]
+    return "\n\n".join(lines)
+
+
+def peers(found: Mapping[str, Any]) -> str:
+    """Other engines, work by work."""
+    ours = {row["work"]: row["measured"] for row in found["rows"] if row["engine"] == OURS}
+    rows: list[tuple[Any, ...]] = []
+    for row in sorted(found["rows"], key=lambda row: list(ours).index(row["work"])):
+        work = row["work"]
+        if "reason" in row:
+            rows.append((work, row["engine"], "", row["reason"], "", "", ""))
+            continue
+        got = row["measured"]
+        own = row["engine"] == OURS
+        equal = "" if own else row["differs"] or "equal"
+        rows.append(
+            (
+                work,
+                row["engine"],
+                size(got),
+                f"{per_second(speed(got))} {unit(got)}",
+                "" if own else ratio(speed(ours[work]) / speed(got)),
+                f"{got['peak_mb']:,.0f} MB",
+                equal,
+            )
+        )
+    head = ("work", "engine", "of it", "rate", "akq-dist is faster by", "peak memory", "result")
+    lines = [
+        measured(found["machine"]),
+        "One thread each, medians of up to five runs after one that does not count, memory of the whole process. "
+        f"Results are equal when every final equity agrees to {found['tolerance']:.0e} and every number of trades is "
+        "the same.",
+        table(head, rows, left=3),
+    ]
+    return "\n\n".join(lines)
+
+
+def record(found: Mapping[str, Any]) -> str:
+    """Sweeps with everything recorded, beside what the tools do by themselves."""
+    ours = {(row["sampler"], row["n_trials"]): row for row in found["rows"] if row["stack"] == OURS}
+    rows: list[tuple[Any, ...]] = []
+    for row in found["rows"]:
+        if "reason" in row:
+            rows.append((row["stack"], row["sampler"], f"{row['n_trials']:,}", row["reason"], "", ""))
+            continue
+        rate = row["n_trials"] / row["seconds"]
+        like = ours.get((row["sampler"], row["n_trials"]))
+        times = "" if row["stack"] == OURS or like is None else ratio(row["seconds"] / like["seconds"])
+        rows.append(
+            (
+                row["stack"],
+                row["sampler"],
+                f"{row['n_trials']:,}",
+                f"{rate:,.2f}" if rate < 10 else f"{rate:,.0f}",
+                f"{row['cpu'] / row['n_trials'] * 1e3:.2f} ms",
+                times,
+            )
+        )
+    head = ("stack", "sampler", "trials", "trials/s", "CPU a trial", "akq-dist is faster by")
+    return "\n\n".join([measured(found["machine"]), table(head, rows, left=2)])
+
+
+def short(sections: Mapping[str, Any]) -> str:
+    """The table of the README: the engine on two threads, and what it is beside others."""
+    rows = []
+    others = {
+        (row["work"], row["engine"]): row["measured"]
+        for row in sections.get("peers", {"rows": []})["rows"]
+        if "measured" in row
+    }
+    names = [name for name in dict.fromkeys(name for _, name in others) if name != OURS]
+    best = {row["work"]: row for row in sections["engine"]["rows"]}
+    for work, row in best.items():
+        loop = row["beside"].get("inlined loop")
+        own = others.get((work, OURS))
+        rows.append(
+            (
+                f"{work}: {LABELS[work]}, {size(row)}",
+                duration(row["seconds"]),
+                f"{per_second(speed(row))} {unit(row)}",
+                ratio(loop / row["seconds"]) if loop else "",
+                *(
+                    ratio(speed(own) / speed(others[work, name])) if own and (work, name) in others else ""
+                    for name in names
+                ),
+            )
+        )
+    threads = max(row["threads"] for row in best.values())
+    head = ("work", "time", "rate", "a compiled loop for this strategy alone", *names)
+    parts = [
+        measured(sections["engine"]["machine"]),
+        f"Rules on {threads} threads, callbacks on one. The columns after the rate say how many times as fast as that "
+        "the engine is, on as many threads.",
+        table(head, rows, left=1),
+    ]
+    if "record" in sections:
+        parts.append(_short_record(sections["record"]))
+    return "\n\n".join(parts)
+
+
+def _short_record(found: Mapping[str, Any]) -> str:
+    kept = [row for row in found["rows"] if "seconds" in row]
+    own = [row for row in kept if row["stack"] == OURS]
+    most = max(row["n_trials"] for row in own)
+    rows = [(row["stack"], row["sampler"], row["n_trials"], row) for row in own if row["n_trials"] == most]
+    rows += [(row["stack"], row["sampler"], row["n_trials"], row) for row in kept if row["stack"] != OURS]
+    lines = [
+        (
+            stack,
+            sampler,
+            f"{n:,}",
+            f"{n / row['seconds']:,.0f}" if n / row["seconds"] >= 10 else f"{n / row['seconds']:.2f}",
+        )
+        for stack, sampler, n, row in rows
+    ]
+    return "Trials a second until ledger, Optuna's database and MLflow hold everything:\n\n" + table(
+        ("stack", "sampler", "trials", "trials/s"), lines, left=2
+    )
+
+
+def speed(row: Mapping[str, Any]) -> float:
+    """What a rate counts: bars of one run, otherwise backtests."""
+    bars_s = row["bars_s"] if "bars_s" in row else row["n_bars"] / row["seconds"]
+    backtests_s = row["backtests_s"] if "backtests_s" in row else row["n_backtests"] / row["seconds"]
+    return float(bars_s if row["n_pairs"] <= 1 and row["n_assets"] == 1 else backtests_s)
+
+
+def unit(row: Mapping[str, Any]) -> str:
+    if row["n_pairs"] == 0:
+        return "calls/s"
+    return "bars/s" if row["n_pairs"] == 1 and row["n_assets"] == 1 else "backtests/s"
+
+
+def size(row: Mapping[str, Any]) -> str:
+    assets = f"{row['n_assets']:,} x " if row["n_assets"] > 1 else ""
+    pairs = f" x {row['n_pairs']:,}" if row["n_pairs"] > 1 else ""
+    return f"{assets}{row['n_rows']:,} bars{pairs}"
+
+
+def duration(seconds: float) -> str:
+    if seconds >= 1.0:
+        return f"{seconds:,.2f} s"
+    return f"{seconds * 1e3:,.1f} ms" if seconds < 0.1 else f"{seconds * 1e3:,.0f} ms"
+
+
+def per_second(rate: float) -> str:
+    if rate >= 1e6:
+        return f"{rate / 1e6:,.1f} M"
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:,.1f}"
+
+
+def ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def measured(machine: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"Measured {machine['date']} on {machine['cpu']}, {machine['cores']} cores, {machine['system']}, "
+        f"with a load of {machine['load']} before it began; {versions}."
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]], left: int) -> str:
+    """A Markdown table; the first `left` columns are text, the others figures."""
+    marks = ["---"] * left + ["--:"] * (len(head) - left)
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, marks, *rows))
+
+
+MAKERS = {"engine": engine, "peers": peers, "record": record}
+
+
+def documents(sections: Mapping[str, Any]) -> dict[Path, str]:
+    """Both documents with the tables that the figures make."""
+    own, top = Path(__file__).parent / "README.md", ROOT / "README.md"
+    text = own.read_text()
+    for name, made in sections.items():
+        text = replaced(text, name, MAKERS[name](made))
+    made = {own: text}
+    if "engine" in sections:
+        made[top] = replaced(top.read_text(), "short", short(sections))
+    return made
+
+
+def replaced(text: str, name: str, made: str) -> str:
+    """The text with a table between its marks. Raises ValueError where the marks are missing."""
+    first, last = f"<!-- table: {name} -->", f"<!-- end of table: {name} -->"
+    before, found, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not (found and end):
+        raise ValueError(f"no marks {first} and {last}")
+    return f"{before}{first}\n{made}\n{last}{after}"
+
+
+def kept() -> dict[str, Any]:
+    """The figures of the last runs whose tables were written, by section."""
+    sections: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    return sections
+
+
+def write(new: Mapping[str, Any]) -> None:
+    """Keep new figures beside those of the other sections, and write every table."""
+    sections = {**kept(), **new}
+    RESULTS.write_text(json.dumps(sections, indent=1) + "\n")
+    for path, text in documents(sections).items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    write({})

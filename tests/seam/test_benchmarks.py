@@ -1,0 +1,87 @@
+"""Benchmarks still run, check what they time, and their tables are those of their figures."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bench import engine, peers, record, run, tables
+from tests.bench.environments import Environment
+from tests.bench.loop import PlainLoop, forms
+from tests.bench.work import WORKS, Outcome, Work, load, quick, save
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = {name: quick(work).cut(n_assets=3, n_rows=1_000, n_pairs=4) for name, work in WORKS.items()}
+
+
+def test_the_documents_hold_the_tables_of_the_kept_figures() -> None:
+    for path, text in tables.documents(tables.kept()).items():
+        assert path.read_text() == text, f"python -m tests.bench.tables writes {path.name}"
+
+
+@pytest.mark.skipif(shutil.which("rustc") is None, reason="no rustc to compile the plain loop with")
+@pytest.mark.parametrize("name", [name for name, work in WORKS.items() if work.n_pairs])
+def test_the_plain_loop_comes_to_what_the_engine_comes_to(
+    name: str, tmp_path: Path, plain_loop: PlainLoop
+) -> None:
+    path = save(SMALL[name], tmp_path)
+    work, bars, pairs = load(path)
+    expected = engine.rules(work, bars, pairs, threads=1)()
+    assert sum(expected.trades) > 0
+    for form in forms(work).values():
+        _, found = plain_loop.run(work, path, form, threads=2)
+        assert not found.differs(expected, 1e-9)
+
+
+@pytest.fixture(scope="module")
+def plain_loop(tmp_path_factory: pytest.TempPathFactory) -> PlainLoop:
+    built = PlainLoop.build(tmp_path_factory.mktemp("loop"))
+    assert built is not None
+    return built
+
+
+def test_a_run_measures_every_work_and_prints_a_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "WORKS", SMALL)
+    monkeypatch.setattr(run, "memory", lambda work: {"work": work.name, "panel_mb": 1.0, "above_mb": 1.0})
+    run.main(["--quick"])
+    printed = capsys.readouterr().out
+    for name in SMALL:
+        assert f"| {name}: " in printed
+
+
+def test_the_program_of_this_engine_prints_what_it_came_to(tmp_path: Path) -> None:
+    work = Work("W2", 1, 500, 1, 2)
+    found = peers.timed(sys.executable, peers.OURS, work, tmp_path)  # type: ignore[arg-type]
+    assert len(found["equity"]) == len(found["trades"]) == 2
+    assert peers.rate(work, found)["backtests_s"] > 0
+
+
+def test_an_engine_that_cannot_be_installed_is_a_row_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = Environment("missing", ("./no-such-package",))
+    monkeypatch.setattr(peers, "WORKS", {"W2": Work("W2", 1, 500, 1, 2)})
+    monkeypatch.setattr(peers, "PEERS", (peers.Peer("absent", missing, "no.program"),))
+    found = peers.measure(tmp_path, small=True)
+    assert [row["engine"] for row in found["rows"]] == [tables.OURS, "absent"]
+    assert "no-such-package" in tables.peers(found)
+
+
+def test_outcomes_that_differ_say_in_what() -> None:
+    here = Outcome([100.0, 200.0], [3, 4])
+    assert not here.differs(Outcome([100.0, 200.0 + 1e-8], [3, 4]), 1e-9)
+    assert here.differs(Outcome([100.0, 201.0], [3, 6]), 1e-9) == "final equity by 5.0e-03, trades by 2"
+
+
+def test_a_recorded_sweep_is_timed_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    wall, cpu = record.measure("random", 20)
+    assert wall > 0
+    assert cpu > 0
