@@ -10,7 +10,11 @@
 //! float64 (bars by column, asset and row; windows by pair), runs once uncounted and once on the clock, and prints
 //! JSON: seconds, and for each pair the final equity and the closed round trips, summed over assets. `shared` is the
 //! inlined form with one cash for all assets.
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it reads the clock and prints what it read")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "it reads the clock and prints what it read"
+)]
 
 use std::collections::VecDeque;
 use std::error::Error;

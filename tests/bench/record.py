@@ -48,6 +48,7 @@ STACKS = (
 )
 """Name, program, samplers and how many trials: the fewer, the slower."""
 LIMIT_S = 1_800.0
+N_SEARCHED = 10_000
 
 
 def spec(sampler: str, n_trials: int) -> dict[str, Any]:
@@ -84,8 +85,8 @@ def spec(sampler: str, n_trials: int) -> dict[str, Any]:
     }
 
 
-def measure(sampler: str, n_trials: int) -> tuple[float, float]:
-    """Wall and CPU seconds of one recorded sweep, checked by reading all of it back."""
+def measure(sampler: str, n_trials: int) -> tuple[Any, float, float]:
+    """One recorded sweep, checked by reading all of it back; its wall and CPU seconds."""
     import akq_dist as akq
 
     study = akq.sweep(spec(sampler, n_trials))
@@ -93,7 +94,7 @@ def measure(sampler: str, n_trials: int) -> tuple[float, float]:
     study.run()
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu
     check(study, n_trials)
-    return wall, cpu
+    return study, wall, cpu
 
 
 def check(study: Any, n_trials: int) -> None:
@@ -140,22 +141,67 @@ def pages(client: Any, experiment: str, parent: str) -> Iterator[Any]:
             return
 
 
+SEARCHES = {
+    "newest 100": ("", "attributes.start_time DESC", 100),
+    "by a metric, first 100": ("", "metrics.`objective` DESC", 100),
+    "by a parameter, first 100": ("", "params.`a` DESC", 100),
+    "filter on a metric and a parameter, by a metric": (
+        "metrics.`objective` > 0 and params.`a` = '5'",
+        "metrics.`objective` DESC",
+        100,
+    ),
+    "children of a sweep by a metric, 100": ("{children}", "metrics.`objective` DESC", 100),
+    "children of a sweep by a metric, 1,000": ("{children}", "metrics.`objective` DESC", 1_000),
+}
+"""What the run list of MLflow sends: filter, order and number of runs."""
+
+
+def searches(study: Any) -> dict[str, float]:
+    """CPU seconds of every search of the run list over a sweep, the least of three."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=study.spec.track.mlflow)
+    experiment = client.get_experiment_by_name(study.spec.experiment)
+    assert experiment is not None
+    children = f"tags.`mlflow.parentRunId` = '{study.mlflow_run_id}'"
+    least = {}
+    for name, (condition, order, n) in SEARCHES.items():
+        took = []
+        for _ in range(3):
+            cpu = time.process_time()
+            client.search_runs(
+                [experiment.experiment_id],
+                condition.format(children=children),
+                order_by=[order],
+                max_results=n,
+            )
+            took.append(time.process_time() - cpu)
+        least[name] = min(took)
+    return least
+
+
 def row(stack: str, sampler: str, n_trials: int, **found: Any) -> dict[str, Any]:
     return {"stack": stack, "sampler": sampler, "n_trials": n_trials, **found}
 
 
 def bench(samplers: Sequence[str], sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Sweeps of this project, all in one folder; one that is not counted makes the databases."""
+    """Sweeps of this project, all in one folder; one that is not counted makes the databases.
+
+    The last sweep of a size has the searches over its runs, where these are enough for a search to take time.
+    """
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         measure("random", 7)
         for n_trials in sizes:
             for sampler in samplers:
-                wall, cpu = measure(sampler, n_trials)
-                yield row(tables.OURS, sampler, n_trials, seconds=wall, cpu=cpu)
+                study, wall, cpu = measure(sampler, n_trials)
+                found: dict[str, Any] = {"seconds": wall, "cpu": cpu}
+                if n_trials >= N_SEARCHED and sampler == samplers[-1]:
+                    found["searches"] = searches(study)
+                yield row(tables.OURS, sampler, n_trials, **found)
 
 
 def bench_stacks(folder: Path, samplers: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The usual stacks, a process and a folder for each run; then this project at as many trials."""
+    """The usual stacks, a process and a folder for each run."""
     try:
         python = ENVIRONMENT.make(folder)
     except CannotInstallError as error:
@@ -164,8 +210,7 @@ def bench_stacks(folder: Path, samplers: Sequence[str]) -> Iterator[dict[str, An
                 yield row(name, sampler, n_trials, reason=str(error))
         return
     for name, program, known, n_trials in STACKS:
-        wanted = [sampler for sampler in samplers if sampler in known]
-        for sampler in wanted:
+        for sampler in (sampler for sampler in samplers if sampler in known):
             with tempfile.TemporaryDirectory() as scratch:
                 command = (python, program, sampler, str(n_trials))
                 try:
@@ -174,7 +219,6 @@ def bench_stacks(folder: Path, samplers: Sequence[str]) -> Iterator[dict[str, An
                     yield row(name, sampler, n_trials, reason=str(error))
                 else:
                     yield row(name, sampler, n_trials, **json.loads(printed.splitlines()[-1]))
-        yield from bench(wanted, [n_trials])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -195,7 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "machine": machine.describe(Optuna=optuna.__version__, MLflow=mlflow.__version__)
     }
     rows = found["rows"] = []
-    sources = [bench(given.samplers, given.trials)]
+    few = {n_trials for *_, n_trials in STACKS} if given.peers else set()
+    sources = [bench(given.samplers, sorted({*given.trials, *few}))]
     if given.peers:
         sources.append(bench_stacks(given.peers.expanduser().resolve(), given.samplers))
     for source in sources:

@@ -1,12 +1,11 @@
 """Times the engine beside references that are measured in the same run, and writes the tables.
 
-    python -m tests.bench.run [--quick] [--large] [--peers FOLDER] [--write]
+    python -m tests.bench.run [--quick] [--peers FOLDER] [--write]
 
 References are a plain compiled loop (`core/examples/plain_loop.rs`: with events and records, and everything inlined),
 NumPy, and with `--peers` other engines, installed below FOLDER in environments of their own. Each is timed in turn
 with the engine, five times after one that does not count, and has to come to the same final equities and trades.
-`--large` adds a universe of 5,000 assets. `--write` keeps the figures in `results.json` and writes every table that
-is made of them.
+`--write` keeps the figures in `results.json` and writes every table that is made of them.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 THREADS = (1, 2)
 N_REPEATS = 5
-LARGE = Work("large", 5_000, 2_430, 1, 200)
 
 
 @dataclass
@@ -151,15 +149,6 @@ def bench_callbacks(work: Work, n_repeats: int) -> list[dict[str, Any]]:
     ]
 
 
-def bench_large(n_repeats: int) -> list[dict[str, Any]]:
-    """Bars a second must be those of W3, memory within twice the panel."""
-    run = engine.rules(LARGE, prices(LARGE), pairs(LARGE), threads=2)
-    timed = Timed()
-    for _ in range(n_repeats):
-        timed.once(run)
-    return [row(LARGE, timed, 2, {})]
-
-
 def memory(work: Work) -> dict[str, Any]:
     """MB that a batch takes above its panel, measured in a new process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -169,10 +158,10 @@ def memory(work: Work) -> dict[str, Any]:
 def _memory(work: Work) -> dict[str, Any]:
     run = engine.rules(work, prices(work), pairs(work), threads=2)
     panel_mb = work.n_assets * work.n_rows * (4 * 8 + 8 + 4) / 2**20  # four prices, time and date
-    return {"work": work.name, "panel_mb": panel_mb, "above_mb": machine.megabytes_above(run)}
+    return {"panel_mb": panel_mb, "above_mb": machine.megabytes_above(run)}
 
 
-def measure(n_repeats: int, *, small: bool, large: bool) -> dict[str, Any]:
+def measure(n_repeats: int, *, small: bool) -> dict[str, Any]:
     """Every row and the memory of W3."""
     works = {name: quick(work) if small else work for name, work in WORKS.items()}
     rows: list[dict[str, Any]] = []
@@ -183,21 +172,17 @@ def measure(n_repeats: int, *, small: bool, large: bool) -> dict[str, Any]:
                 rows += bench_rules(work, loop, Path(folder), n_repeats)
             else:
                 rows += bench_callbacks(work, n_repeats)
-    if large:
-        rows += bench_large(n_repeats=2)
-    sizes = [works["W3"], *([LARGE] if large else [])]
     return {
         "machine": machine.describe(**{"akq-dist": _core.__version__}),
         "repeats": n_repeats,
         "rows": rows,
-        "memory": [memory(work) for work in sizes],
+        "memory": memory(works["W3"]),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, three repeats")
-    parser.add_argument("--large", action="store_true", help="5,000 assets as well: half a minute, 2 GB")
     parser.add_argument(
         "--peers", type=Path, metavar="FOLDER", help="other engines, in environments below it"
     )
@@ -205,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.quick and given.write:
         parser.error("tables are not made of quick runs")
-    sections = {"engine": measure(3 if given.quick else N_REPEATS, small=given.quick, large=given.large)}
+    sections = {"engine": measure(3 if given.quick else N_REPEATS, small=given.quick)}
     print(tables.engine(sections["engine"]), flush=True)
     if given.peers:
         sections["peers"] = peers.measure(given.peers.expanduser(), small=given.quick)

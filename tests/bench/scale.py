@@ -1,8 +1,9 @@
 """What wide spaces and large universes cost in time and memory: each case in a process of its own.
 
-`python tests/bench/scale.py` prints the table; `--quick` runs smaller work. Memory is what the operating system counts
-for
-the process at its highest, mapped pages of the panel included, above what it has once everything is imported.
+    python -m tests.bench.scale [--quick] [--write]
+
+Memory is what the operating system counts for the process at its highest, mapped pages of the panel included, above
+what it has once everything is imported.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,15 +20,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.bench import engine, machine, tables
+from tests.bench.environments import run_module
+from tests.bench.work import WORKS, Work, prices
 
-sys.path.insert(0, str(Path(__file__).parent))
-from run import rules_plan, table_of
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 MB = 1 << 20
-W3 = (500, 1_260, 100)
-"""Assets, bars, parameter sets."""
+UNIVERSES = (WORKS["W3"], Work("large universe", 5_000, 2_430, 1, 200))
+ONE = Work("wide space", 1, 2_520, 1, 1)
+N_SETS = (100_000, 1_000_000)
+LIMIT_S = 1_800.0
 
 
 def peak_bytes() -> int:
@@ -49,7 +52,7 @@ def run_panel(path: str, n_sets: int, threads: int) -> dict[str, float]:
     """Run n_sets over a panel in a file, three times; return seconds of the fastest and memory."""
     from akq_dist import _core
 
-    plan = rules_plan([["sharpe", "median"], ["max_drawdown", "median"], ["n_trades", "sum"]])
+    plan = engine.rules_plan(UNIVERSES[0])
     before = peak_bytes()
     table = pa.ipc.open_file(pa.memory_map(path)).read_all()
     panel = _core.Panel.from_arrow(table)
@@ -72,8 +75,9 @@ def run_wide(path: str, n_sets: int, threads: int) -> dict[str, float]:
     import akq_dist
 
     table = pa.ipc.open_file(pa.memory_map(path)).read_all()
-    bars = pl.from_arrow(table.drop_columns(["ts"])).with_columns(symbol=pl.lit("S"))
+    bars = pl.DataFrame(table.drop_columns(["ts"])).with_columns(symbol=pl.lit("S"))
     spec: dict[str, Any] = {
+        "name": "wide",
         "strategy": {
             "rules": {
                 "enter": "cross_above(sma(close, fast), sma(close, slow))",
@@ -108,54 +112,64 @@ CASES: dict[str, Callable[[str, int, int], dict[str, float]]] = {"panel": run_pa
 
 def in_a_process(case: str, path: Path, n_sets: int, threads: int) -> dict[str, float]:
     """Return what a case measures, run alone in a fresh interpreter."""
-    command = [sys.executable, __file__, "--case", case, str(path), str(n_sets), str(threads)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    arguments = ("--case", case, str(path), str(n_sets), str(threads))
+    printed = run_module(Path(sys.executable), "tests.bench.scale", *arguments, limit_s=LIMIT_S)
+    found: dict[str, float] = json.loads(printed.splitlines()[-1])
     return found
 
 
-def write_panel(path: Path, n_assets: int, n_bars: int) -> None:
-    table = table_of(n_assets, n_bars, 1)
+def write_panel(path: Path, work: Work) -> None:
+    table = engine.table(work, prices(work))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def measure(threads: int, part: int) -> dict[str, Any]:
+    """Rows of all cases; `part` is what the work is divided by."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "panel.arrow"
+        for universe in UNIVERSES:
+            work = universe.cut(n_assets=universe.n_assets // part)
+            write_panel(path, work)
+            rows.append(row(work, work.n_pairs, in_a_process("panel", path, work.n_pairs, threads)))
+        write_panel(path, ONE)
+        for n_sets in (n // part for n in N_SETS):
+            rows.append(row(ONE, n_sets, in_a_process("wide", path, n_sets, threads)))  # noqa: PERF401 - minutes each
+    return {"machine": machine.describe(), "threads": threads, "rows": rows}
+
+
+def row(work: Work, n_sets: int, found: dict[str, float]) -> dict[str, Any]:
+    return {
+        "work": work.name,
+        "n_assets": work.n_assets,
+        "n_rows": work.n_rows,
+        "n_pairs": n_sets,
+        "bars_s": found["bars"] / found["wall_s"],
+        "backtests_s": n_sets * work.n_assets / found["wall_s"],
+        "panel_mb": found["panel"] / MB if "panel" in found else None,
+        "opened_mb": found["with_panel"] / MB if "with_panel" in found else None,
+        "peak_mb": found["peak"] / MB,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--write", action="store_true", help="keep the figures and write the tables")
     parser.add_argument("--case", nargs=4, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.case:
-        case, path, n_sets, threads = args.case
+    given = parser.parse_args(arguments)
+    if given.case:
+        case, path, n_sets, threads = given.case
         print(json.dumps(CASES[case](path, int(n_sets), int(threads))))
         return
-    part = 10 if args.quick else 1
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for label, (n_assets, n_bars, n_sets) in {
-            "W3": W3,
-            "large universe": (5_000 // part, 2_430, 200),
-        }.items():
-            path = folder / f"{label}.arrow"
-            write_panel(path, n_assets, n_bars)
-            found = in_a_process("panel", path, n_sets, args.threads)
-            path.unlink()
-            rate = found["bars"] / found["wall_s"]
-            print(
-                f"{label}: {n_assets} assets x {n_bars} bars x {n_sets} sets: {rate / 1e6:.1f} M bars/s; "
-                f"the panel has {found['panel'] / MB:.0f} MB, {found['with_panel'] / MB:.0f} MB once it is open, "
-                f"{found['peak'] / MB:.0f} MB at the peak"
-            )
-        path = folder / "one.arrow"
-        write_panel(path, 1, 2_520)
-        for n_sets in (100_000 // part, 1_000_000 // part):
-            found = in_a_process("wide", path, n_sets, args.threads)
-            print(
-                f"wide space: {n_sets:,} sets over one asset of 2520 bars: {n_sets / found['wall_s']:,.0f} sets/s, "
-                f"{found['bars'] / found['wall_s'] / 1e6:.1f} M bars/s; "
-                f"{found['peak'] / MB:.0f} MB above a run of 2,000"
-            )
+    if given.quick and given.write:
+        parser.error("tables are not made of quick runs")
+    found = measure(given.threads, 10 if given.quick else 1)
+    print(tables.scale(found))
+    if given.write:
+        tables.write({"scale": found})
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ LABELS = {
     "W3p": "assets that share their cash",
     "W4": "a Python callback that does nothing",
     "W4, reads and trades": "a Python callback",
-    "large": "a large universe",
 }
 
 
@@ -55,10 +54,8 @@ def engine(found: Mapping[str, Any]) -> str:
         f"Medians of {found['repeats']}. A ratio above 1 says how many times as fast the engine is as what heads the "
         "column; the last one is against itself on one thread.",
         table(head, rows, left=1),
-        *(
-            f"A batch of {kept['work']} takes {kept['above_mb']:,.0f} MB above its panel of {kept['panel_mb']:,.0f} MB."
-            for kept in found["memory"]
-        ),
+        f"A batch of W3 takes {found['memory']['above_mb']:,.0f} MB above its panel of "
+        f"{found['memory']['panel_mb']:,.0f} MB.",
     ]
     return "\n\n".join(lines)
 
@@ -119,7 +116,40 @@ def record(found: Mapping[str, Any]) -> str:
             )
         )
     head = ("stack", "sampler", "trials", "trials/s", "CPU a trial", "akq-dist is faster by")
-    return "\n\n".join([measured(found["machine"]), table(head, rows, left=2)])
+    parts = [measured(found["machine"]), table(head, rows, left=2)]
+    searched = [row for row in found["rows"] if "searches" in row]
+    if searched:
+        names = list(searched[0]["searches"])
+        parts.append("The run list of MLflow, CPU of `search_runs`, which is what its UI sends:")
+        parts.append(
+            table(
+                ("search", *(f"{row['n_trials']:,} runs" for row in searched)),
+                [(name, *(duration(row["searches"][name]) for row in searched)) for name in names],
+                left=1,
+            )
+        )
+    return "\n\n".join(parts)
+
+
+def scale(found: Mapping[str, Any]) -> str:
+    """Large universes and wide spaces."""
+    rows = [
+        (
+            row["work"],
+            size(row),
+            per_second(row["bars_s"]),
+            per_second(row["backtests_s"]),
+            *(
+                "" if row[name] is None else f"{row[name]:,.0f} MB"
+                for name in ("panel_mb", "opened_mb", "peak_mb")
+            ),
+        )
+        for row in found["rows"]
+    ]
+    head = ("work", "size", "bars/s", "backtests/s", "panel", "once it is open", "at the peak")
+    return "\n\n".join(
+        [measured(found["machine"]), f"{found['threads']} threads.", table(head, rows, left=2)]
+    )
 
 
 def short(sections: Mapping[str, Any]) -> str:
@@ -229,7 +259,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], left: int) -> str:
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, marks, *rows))
 
 
-MAKERS = {"engine": engine, "peers": peers, "record": record}
+MAKERS = {"engine": engine, "peers": peers, "record": record, "scale": scale}
 
 
 def documents(sections: Mapping[str, Any]) -> dict[Path, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bench import engine, peers, record, run, tables
+from tests.bench import engine, machine, peers, record, run, tables
 from tests.bench.environments import Environment
 from tests.bench.loop import PlainLoop, forms
 from tests.bench.work import WORKS, Outcome, Work, load, quick, save
@@ -49,7 +49,7 @@ def test_a_run_measures_every_work_and_prints_a_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run, "WORKS", SMALL)
-    monkeypatch.setattr(run, "memory", lambda work: {"work": work.name, "panel_mb": 1.0, "above_mb": 1.0})
+    monkeypatch.setattr(run, "memory", lambda work: {"panel_mb": 1.0, "above_mb": 1.0})
     run.main(["--quick"])
     printed = capsys.readouterr().out
     for name in SMALL:
@@ -80,8 +80,9 @@ def test_outcomes_that_differ_say_in_what() -> None:
     assert here.differs(Outcome([100.0, 201.0], [3, 6]), 1e-9) == "final equity by 5.0e-03, trades by 2"
 
 
-def test_a_recorded_sweep_is_timed_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    wall, cpu = record.measure("random", 20)
-    assert wall > 0
-    assert cpu > 0
+def test_a_recorded_sweep_is_timed_and_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "N_SEARCHED", 20)
+    (row,) = record.bench(["random"], [20])
+    assert row["seconds"] > 0
+    assert all(took > 0 for took in row["searches"].values())
+    assert "| random | 20 |" in tables.record({"machine": machine.describe(), "rows": [row]})
