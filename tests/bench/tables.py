@@ -152,6 +152,31 @@ def scale(found: Mapping[str, Any]) -> str:
     )
 
 
+def tpe(found: Mapping[str, Any]) -> str:
+    """The batch TPE beside Optuna's."""
+    rows = [
+        (
+            row["function"],
+            f"{row['batch']:.4g}",
+            f"{row['optuna']:.4g}",
+            f"{row['better']:.0%}",
+            f"{row['p']:.2f}",
+            f"{row['cpu_ratio']:.1f}",
+        )
+        for row in found["rows"]
+    ]
+    head = (
+        "function, parameters",
+        "batch TPE, median",
+        "Optuna, median",
+        "batch is better",
+        "p",
+        "CPU ratio",
+    )
+    size = f"Best value after {found['trials']} trials, {found['seeds']} seeds."
+    return "\n\n".join([measured(found["machine"]), size, table(head, rows, left=1)])
+
+
 def short(sections: Mapping[str, Any]) -> str:
     """The table of the README: the engine on two threads, and what it is beside others."""
     rows = []
@@ -259,7 +284,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], left: int) -> str:
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, marks, *rows))
 
 
-MAKERS = {"engine": engine, "peers": peers, "record": record, "scale": scale}
+MAKERS = {"engine": engine, "peers": peers, "record": record, "scale": scale, "tpe": tpe}
 
 
 def documents(sections: Mapping[str, Any]) -> dict[Path, str]:

@@ -1,6 +1,6 @@
 """Compares the batch TPE with Optuna's: the best value found after equal trials, over many seeds.
 
-    python tests/bench/tpe_quality.py [--seeds 24] [--trials 200]
+    python -m tests.bench.tpe_quality [--seeds 24] [--trials 200] [--write]
 
 Both samplers are asked one by one, and in groups of 16 of which each is told one group late, as a sweep does. The
 last row is a sweep of a strategy on the embedded data. `p` is of the two-sided Mann-Whitney U test: small when the
@@ -14,9 +14,11 @@ import contextlib
 import logging
 import math
 import statistics
+import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from scipy.stats import mannwhitneyu
 
 import akq_dist as akq
+from tests.bench import machine, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -115,7 +118,7 @@ def sampler_of(name: str, seed: int) -> Any:
     return akq.BatchTPESampler(seed=seed) if name == "batch" else optuna.samplers.TPESampler(seed=seed)
 
 
-def best_of(name: str, function: str, seed: int, n_trials: int, group: int) -> float:
+def best_of(name: str, seed: int, function: str, n_trials: int, group: int) -> float:
     """Best value of one study; `group` 1 is one by one."""
     objective, distributions = FUNCTIONS[function]
     study = optuna.create_study(sampler=sampler_of(name, seed))
@@ -167,7 +170,9 @@ def best_of_sweep(name: str, seed: int, n_trials: int) -> float:
     return -float(study.best.values[0])
 
 
-def compare(label: str, run: Callable[[str, int], float], names: tuple[str, str], n_seeds: int) -> None:
+def compare(
+    label: str, run: Callable[[str, int], float], names: tuple[str, str], n_seeds: int
+) -> dict[str, Any]:
     found = {}
     seconds = {}
     for name in names:
@@ -177,40 +182,41 @@ def compare(label: str, run: Callable[[str, int], float], names: tuple[str, str]
     ours, theirs = (found[name] for name in names)
     p = mannwhitneyu(ours, theirs, alternative="two-sided").pvalue
     better = sum((a < b) + 0.5 * (a == b) for a in ours for b in theirs) / len(ours) / len(theirs)
-    ratio = seconds[names[1]] / seconds[names[0]]
-    print(
-        f"| {label} | {statistics.median(ours):.4g} | {statistics.median(theirs):.4g} | {better:.0%} | "
-        f"{p:.2f} | {ratio:.1f} |",
-        flush=True,
-    )
+    row = {
+        "function": label,
+        "batch": statistics.median(ours),
+        "optuna": statistics.median(theirs),
+        "better": better,
+        "p": float(p),
+        "cpu_ratio": seconds[names[1]] / seconds[names[0]],
+    }
+    print(row, file=sys.stderr, flush=True)
+    return row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, default=24)
     parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--write", action="store_true", help="keep the figures and write the table")
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    print("| function, parameters | batch TPE, median | Optuna, median | batch is better | p | CPU ratio |")
-    print("|---|--:|--:|--:|--:|--:|")
+    found = machine.describe(Optuna=optuna.__version__)
+    rows = []
     for group in (1, GROUP):
         for function in FUNCTIONS:
             label = f"{function}, {'one by one' if group == 1 else f'groups of {group}'}"
-            compare(
-                label,
-                lambda name, seed, f=function, g=group: best_of(name, f, seed, given.trials, g),  # type: ignore[misc]
-                ("batch", "optuna"),
-                given.seeds,
-            )
+            run = partial(best_of, function=function, n_trials=given.trials, group=group)
+            rows.append(compare(label, run, ("batch", "optuna"), given.seeds))
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        compare(
-            "a sweep, 3, groups of 16",
-            lambda name, seed: best_of_sweep(name, seed, given.trials),
-            ("tpe", "optuna_tpe"),
-            given.seeds,
-        )
+        run = partial(best_of_sweep, n_trials=given.trials)
+        rows.append(compare("a sweep, 3, groups of 16", run, ("tpe", "optuna_tpe"), given.seeds))
+    section = {"machine": found, "seeds": given.seeds, "trials": given.trials, "rows": rows}
+    print(tables.tpe(section))
+    if given.write:
+        tables.write({"tpe": section})
 
 
 if __name__ == "__main__":
