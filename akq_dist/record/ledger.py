@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from akq_dist.errors import AkqStudyError
 from akq_dist.record.canonical import canonical_json
 from akq_dist.record.files import free_space
-from akq_dist.record.schema import PAGE_BYTES, SCHEMA_VERSION, TABLES
+from akq_dist.record.schema import SCHEMA_VERSION, TABLES
+from akq_dist.record.sqlite import PAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

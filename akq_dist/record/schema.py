@@ -6,8 +6,6 @@ from typing import Final
 
 SCHEMA_VERSION: Final = 1
 
-PAGE_BYTES: Final = 8192
-
 # A trial is clustered by (study, number): a sweep appends at the end, and every view reads in that order.
 # The cache looks complete trials up by key over all studies; the index leaves everything else out.
 TABLES: Final = (

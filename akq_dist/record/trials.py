@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from akq_dist.errors import AkqStudyError
 from akq_dist.record.canonical import derive_seed
 from akq_dist.record.protocols import TrialRecord
+from akq_dist.record.sqlite import insert_rows, with_rows
 
 if TYPE_CHECKING:
     import sqlite3
@@ -116,23 +118,19 @@ class TrialStore:
     def ask(self, block: AskBlock, rejected: Sequence[tuple[int, int, NDArray[np.float64]]] = ()) -> None:
         """Record trials before they run, and the points (group, position, point) that `where` refused."""
         sid = self.study.sid
-        rows = (
-            (sid, number, group, key, params, point.tobytes())
-            for number, group, key, params, point in zip(
-                block.numbers.tolist(),
-                block.groups.tolist(),
-                block.keys,
-                block.params,
-                block.points,
-                strict=True,
-            )
-        )
+        values: list[Any] = []
+        for number, group, key, params, point in zip(
+            block.numbers.tolist(),
+            block.groups.tolist(),
+            block.keys,
+            block.params,
+            block.points,
+            strict=True,
+        ):
+            values += (sid, number, group, "asked", key, params, point.tobytes())
+        columns = ("sid", "number", "grp", "state", "key", "params", "point")
         with self.ledger.transaction() as connection:
-            connection.executemany(
-                "INSERT INTO trial (sid, number, grp, state, key, params, point) "
-                "VALUES (?, ?, ?, 'asked', ?, ?, ?) ON CONFLICT DO NOTHING",
-                rows,
-            )
+            insert_rows(connection.execute, "trial", columns, values, "ON CONFLICT DO NOTHING")
             connection.executemany(
                 "INSERT INTO rejected VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 ((sid, group, seq, point.tobytes()) for group, seq, point in rejected),
@@ -147,31 +145,23 @@ class TrialStore:
         values = canonical_nan(block.values)
         rows = [
             (
+                number,
                 state,
                 values[ix].tobytes() if state == "complete" else None,
                 metrics[ix].tobytes() if state != "fail" or block.reasons[ix] == UNDEFINED else None,
                 block.reasons[ix],
                 block.hashes[ix],
                 n_bars,
-                int(block.cached),
-                block.started_ms,
-                block.ended_ms,
-                self._session,
-                self.study.sid,
-                number,
             )
             for ix, (number, state, n_bars) in enumerate(
                 zip(block.numbers.tolist(), block.states, block.n_bars.tolist(), strict=True)
             )
         ]
+        head = (int(block.cached), block.started_ms, block.ended_ms, self._session)
+        n_new = 0
         with self.ledger.transaction() as connection:
-            cursor = connection.executemany(
-                'UPDATE trial SET state = ?, "values" = ?, metrics = ?, reason = ?, hash = ?, n_bars = ?, '
-                "cached = ?, started_ms = ?, ended_ms = ?, session = ? "
-                "WHERE sid = ? AND number = ? AND state = 'asked'",
-                rows,
-            )
-            n_new = max(cursor.rowcount, 0)
+            for statement, part in with_rows(_FINISH, 7, list(chain.from_iterable(rows))):
+                n_new += connection.execute(statement, (*head, *part, self.study.sid)).rowcount
             if n_new != len(rows):
                 self._check_repeats(connection, rows)
         return n_new
@@ -373,14 +363,14 @@ class TrialStore:
 
     def _check_repeats(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         for row in rows:
-            number = row[-1]
+            number = row[0]
             held = connection.execute(
                 'SELECT state, "values", metrics FROM trial WHERE sid = ? AND number = ?',
                 (self.study.sid, number),
             ).fetchone()
             if held is None:
                 raise AkqStudyError(f"internal: a result for trial {number}, which was never asked.")
-            if held != row[:3]:
+            if held != row[1:4]:
                 logger.warning("trial %d has ended already; a second, different result was dropped", number)
 
 
@@ -390,6 +380,11 @@ def canonical_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ascontiguousarray(clean, dtype=np.float64)
 
 
+_FINISH = (
+    'UPDATE trial SET state = v.column2, "values" = v.column3, metrics = v.column4, reason = v.column5, '
+    "hash = v.column6, n_bars = v.column7, cached = ?, started_ms = ?, ended_ms = ?, session = ? "
+    "FROM (VALUES {}) AS v WHERE sid = ? AND number = v.column1 AND state = 'asked'"
+)
 _TRIAL_COLUMNS = (
     'number, grp, state, key, params, point, "values", metrics, reason, hash, '
     "n_bars, cached, started_ms, ended_ms, session"

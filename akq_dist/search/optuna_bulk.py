@@ -41,8 +41,6 @@ DIALECTS: Final = frozenset({"sqlite", "postgresql"})
 _LOCK_WAIT_S: Final = 30.0
 _CACHE_KIB: Final = 64 * 1024
 
-_Row = tuple[Any, ...]
-
 
 class StaleViewError(Exception):
     """The study is not what it was when it was opened; opening it again tells what has happened."""
@@ -132,10 +130,9 @@ class BulkWriter:
             self._lock(connection, first_number)
             self._check_distributions(connection, trials)
             ids = _new_ids(connection, self._table("TrialModel"), len(trials))
-            numbers = range(first_number, first_number + len(trials))
-            for model, columns, rows in self._rows(list(zip(ids, numbers, trials, strict=True))):
-                if rows:
-                    self._insert(connection, self._table(model), columns, rows)
+            for model, columns, values in self._rows(ids, first_number, trials):
+                if values:
+                    self._insert(connection, self._table(model), columns, values)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -158,23 +155,22 @@ class BulkWriter:
         return table
 
     def _insert(
-        self, connection: Connection, table: Table, columns: tuple[str, ...], rows: list[_Row]
+        self, connection: Connection, table: Table, columns: tuple[str, ...], values: list[Any]
     ) -> None:
+        """Insert rows whose values stand one after another."""
+        width = len(columns)
         if self._engine.name != "sqlite":
+            by_column = [values[ix::width] for ix in range(width)]
+            rows = zip(*by_column, strict=True)
             connection.execute(table.insert(), [dict(zip(columns, row, strict=True)) for row in rows])
             return
         # Past SQLAlchemy's machinery, which costs more than the database; its types still convert the values.
         dialect = connection.dialect
-        converters = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in columns]
-        if any(converters):
-            rows = [
-                tuple(
-                    value if convert is None else convert(value)
-                    for value, convert in zip(row, converters, strict=True)
-                )
-                for row in rows
-            ]
-        insert_rows(connection.exec_driver_sql, table.name, columns, rows)
+        for ix, name in enumerate(columns):
+            convert = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
+            if convert is not None:
+                values[ix::width] = map(convert, values[ix::width])
+        insert_rows(connection.exec_driver_sql, table.name, columns, values)
 
     def _lock(self, connection: Connection, first_number: int) -> None:
         """Keep others from adding trials to the study, as Optuna does, and look whether they have."""
@@ -215,38 +211,44 @@ class BulkWriter:
                 self._held[name] = (distribution, distribution_to_json(distribution))
 
     def _rows(
-        self, placed: Sequence[tuple[int, int, FrozenTrial]]
-    ) -> Iterator[tuple[str, tuple[str, ...], list[_Row]]]:
-        """Give the rows of these trials, a table at a time and the trials first, for the others point at them."""
-        yield (
-            "TrialModel",
-            ("trial_id", "number", "study_id", "state", "datetime_start", "datetime_complete"),
-            [self._trial_row(trial_id, number, trial) for trial_id, number, trial in placed],
-        )
-        yield (
-            "TrialValueModel",
-            ("trial_id", "objective", "value", "value_type"),
-            [row for i, _, trial in placed for row in self._value_rows(i, trial)],
-        )
-        yield (
-            "TrialParamModel",
-            ("trial_id", "param_name", "param_value", "distribution_json"),
-            [row for i, _, trial in placed for row in self._param_rows(i, trial)],
-        )
-        columns = ("trial_id", "key", "value_json")
-        yield (
-            "TrialUserAttributeModel",
-            columns,
-            [row for i, _, trial in placed for row in _attribute_rows(i, trial.user_attrs)],
-        )
-        # Constraints are among these.
-        yield (
-            "TrialSystemAttributeModel",
-            columns,
-            [row for i, _, trial in placed for row in _attribute_rows(i, trial.system_attrs)],
-        )
+        self, ids: Sequence[int], first_number: int, trials: Sequence[FrozenTrial]
+    ) -> Iterator[tuple[str, tuple[str, ...], list[Any]]]:
+        """Give the rows of these trials, a table at a time and the trials first, for the others point at them.
 
-    def _trial_row(self, trial_id: int, number: int, trial: FrozenTrial) -> _Row:
+        Of a table its columns, and the values of its rows one after another.
+        """
+        placed = list(zip(ids, trials, strict=True))
+        values: list[Any] = []
+        for number, (trial_id, trial) in enumerate(placed, first_number):
+            values += self._trial_row(trial_id, number, trial)
+        columns: tuple[str, ...] = (
+            "trial_id",
+            "number",
+            "study_id",
+            "state",
+            "datetime_start",
+            "datetime_complete",
+        )
+        yield "TrialModel", columns, values
+        values = []
+        for trial_id, trial in placed:
+            self._add_values(values, trial_id, trial)
+        yield "TrialValueModel", ("trial_id", "objective", "value", "value_type"), values
+        values = []
+        for trial_id, trial in placed:
+            self._add_params(values, trial_id, trial)
+        yield "TrialParamModel", ("trial_id", "param_name", "param_value", "distribution_json"), values
+        values = []
+        for trial_id, trial in placed:
+            _add_attributes(values, trial_id, trial.user_attrs)
+        yield "TrialUserAttributeModel", ("trial_id", "key", "value_json"), values
+        values = []
+        for trial_id, trial in placed:
+            # Constraints are among these.
+            _add_attributes(values, trial_id, trial.system_attrs)
+        yield "TrialSystemAttributeModel", ("trial_id", "key", "value_json"), values
+
+    def _trial_row(self, trial_id: int, number: int, trial: FrozenTrial) -> tuple[Any, ...]:
         if not trial.state.is_finished() or trial.intermediate_values:
             raise AkqStudyError(
                 "internal: only finished trials without intermediate values are written in bulk."
@@ -260,26 +262,25 @@ class BulkWriter:
             _utc(trial.datetime_complete),
         )
 
-    def _value_rows(self, trial_id: int, trial: FrozenTrial) -> Iterator[_Row]:
-        values = trial.values
-        if values is None:
+    def _add_values(self, values: list[Any], trial_id: int, trial: FrozenTrial) -> None:
+        told = trial.values
+        if told is None:
             return
-        if len(values) != self._n_objectives:
+        if len(told) != self._n_objectives:
             raise AkqStudyError(
-                f"internal: a trial has {len(values)} values, the study {self._n_objectives} objectives."
+                f"internal: a trial has {len(told)} values, the study {self._n_objectives} objectives."
             )
-        for objective, value in enumerate(values):
-            stored, kind = self._models.TrialValueModel.value_to_stored_repr(value)
-            yield trial_id, objective, stored, kind
+        for objective, value in enumerate(told):
+            values += (trial_id, objective, *self._models.TrialValueModel.value_to_stored_repr(value))
 
-    def _param_rows(self, trial_id: int, trial: FrozenTrial) -> Iterator[_Row]:
+    def _add_params(self, values: list[Any], trial_id: int, trial: FrozenTrial) -> None:
         distributions = trial.distributions
         for name, value in trial.params.items():
             distribution = distributions[name]
             held, written = self._held[name]
             if held is not distribution:
                 written = distribution_to_json(distribution)
-            yield trial_id, name, distribution.to_internal_repr(value), written
+            values += (trial_id, name, distribution.to_internal_repr(value), written)
 
 
 def _own_engine(backend: RDBStorage) -> Engine:
@@ -303,12 +304,11 @@ def _new_ids(connection: Connection, trials: Table, n: int) -> list[int]:
     return sorted(connection.execute(query, {"n": n}).scalars())
 
 
-def _attribute_rows(trial_id: int, attributes: dict[str, Any]) -> Iterator[_Row]:
+def _add_attributes(values: list[Any], trial_id: int, attributes: dict[str, Any]) -> None:
     for key, value in attributes.items():
         # Nearly all are floats, which JSON writes as Python does.
         plain = type(value) is float and math.isfinite(value)
-        written = repr(value) if plain else json.dumps(value)
-        yield trial_id, key, written
+        values += (trial_id, key, repr(value) if plain else json.dumps(value))
 
 
 def _utc(moment: dt.datetime | None) -> dt.datetime | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from akq_dist.errors import AkqStudyError
-from akq_dist.record.sqlite import use_write_ahead_log
+from akq_dist.record.sqlite import prepare_file
 from akq_dist.search.optuna_model import import_optuna
 from akq_dist.specs.units import redact_url
 
@@ -89,10 +89,7 @@ class OptunaView:
         """
         self.close()
         optuna = import_optuna()
-        is_new = self.url.startswith(_SQLITE) and not _sqlite_path(self.url).exists()
         storage = open_storage(self.url)
-        if is_new:
-            use_write_ahead_log(_sqlite_path(self.url))
         study = optuna.create_study(
             storage=storage,
             study_name=self._record.name,
@@ -148,7 +145,7 @@ class OptunaView:
         return self._writer
 
     def _frozen(self, record: TrialRecord) -> FrozenTrial:
-        from optuna.trial import TrialState, create_trial
+        from optuna.trial import FrozenTrial, TrialState
 
         state = {"complete": TrialState.COMPLETE, "fail": TrialState.FAIL, "pruned": TrialState.PRUNED}[
             record.state
@@ -159,16 +156,23 @@ class OptunaView:
         if record.reason is not None:
             attributes["akq.reason"] = record.reason[:2000]
         active = self._space.active(record.params)
-        trial = create_trial(
+        # Not through `create_trial`, which checks again what the space has made, at the price of all the rest.
+        trial = FrozenTrial(
+            number=record.number,
+            trial_id=-1,
             state=state,
+            value=None,
             values=list(record.values) if record.state == "complete" else None,
+            datetime_start=dt.datetime.fromtimestamp(record.started_ms / 1000.0),
+            datetime_complete=dt.datetime.fromtimestamp(record.ended_ms / 1000.0),
             params={name: record.params[name] for name in active},
             distributions={name: self._distributions[name] for name in active},
             user_attrs=attributes,
-            constraints=self._constraints(record) or None,
+            system_attrs={},
+            intermediate_values={},
         )
-        trial.datetime_start = dt.datetime.fromtimestamp(record.started_ms / 1000.0)
-        trial.datetime_complete = dt.datetime.fromtimestamp(record.ended_ms / 1000.0)
+        for name, value in self._constraints(record).items():
+            trial.set_constraint(name, value)
         return trial
 
     def _constraints(self, record: TrialRecord) -> dict[str, float]:
@@ -212,12 +216,23 @@ def _release(study: Study) -> None:
 
 
 def open_storage(url: str) -> BaseStorage:
-    """Open an Optuna storage; the folder of an SQLite file is made when it is missing."""
+    """Open an Optuna storage; an SQLite file, and its folder, is made when it is missing."""
     optuna = import_optuna()
-    if url.startswith(_SQLITE):
-        _sqlite_path(url).parent.mkdir(parents=True, exist_ok=True)
+    _make_file(url)
     storage: BaseStorage = optuna.storages.get_storage(url)
     return storage
+
+
+def _make_file(url: str) -> bool:
+    """Make the SQLite file that a URL names, where it names one and there is none; tell whether it did."""
+    if not url.startswith(_SQLITE) or ":memory:" in url:
+        return False
+    path = _sqlite_path(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        return False
+    prepare_file(path)
+    return path.exists()
 
 
 def _sqlite_path(url: str) -> Path:
@@ -256,6 +271,8 @@ def owner_of(url: str, name: str) -> str | None:
     """
     optuna = import_optuna()
     try:
+        if _make_file(url):
+            return None
         storage = open_storage(url)
         for study_id, held in ((s._study_id, s.study_name) for s in storage.get_all_studies()):
             if held == name:

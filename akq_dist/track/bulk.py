@@ -18,13 +18,14 @@ from akq_dist.record.sqlite import insert_rows
 from akq_dist.track.policy import is_http
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from akq_dist.record.protocols import TrialRecord
     from akq_dist.track.run_values import RunValues
 
 SCHEMA_REVISIONS = {"dc11669786a5": "MLflow 3.17.2"}
 """Alembic revisions whose tables this writer knows; add one only after the differential tests pass on it."""
-RUNS_PER_TRANSACTION = 500
+RUNS_PER_TRANSACTION = 1_000
 """Every index grows at one place a key, and a transaction writes each of these pages once."""
 _DIALECTS = ("sqlite", "postgresql")
 _BUSY_TIMEOUT_S = 20
@@ -56,12 +57,14 @@ _METRIC_COLUMNS = {
     "is_nan": "boolean",
     "run_uuid": "text",
 }
+_LATEST = "latest_metrics"
+"""The newest value of each metric of a run: of runs made here the only one, so these rows are copies."""
 _COLUMNS = {
     "runs": _RUN_COLUMNS,
     "tags": _TEXT_COLUMNS,
     "params": _TEXT_COLUMNS,
     "metrics": _METRIC_COLUMNS,
-    "latest_metrics": _METRIC_COLUMNS,
+    _LATEST: _METRIC_COLUMNS,
     "inputs": {
         "input_uuid": "text",
         "source_type": "text",
@@ -107,14 +110,16 @@ class BulkWriter:
         """Make a dataset the input of every run from here on: a DatasetInput that the parent has already."""
         self._dataset, self._dataset_id = dataset, ""
 
-    def write(self, parent_id: str, trials: Sequence[tuple[int, RunValues]]) -> Written:
-        """Insert the runs of some trials by number; one that is there is left alone.
+    def write(
+        self, parent_id: str, trials: Sequence[TrialRecord], values_of: Callable[[TrialRecord], RunValues]
+    ) -> Written:
+        """Insert the runs of some trials; one that is there is left alone, and its values are not asked for.
 
         Raises UnknownSchemaError before anything is written to tables that have changed.
         """
         left = Written()
         for first in range(0, len(trials), RUNS_PER_TRANSACTION):
-            self._write_block(parent_id, trials[first : first + RUNS_PER_TRANSACTION], left)
+            self._write_block(parent_id, trials[first : first + RUNS_PER_TRANSACTION], values_of, left)
         return left
 
     def present(self, parent_id: str, numbers: Iterable[int]) -> dict[int, str]:
@@ -128,36 +133,55 @@ class BulkWriter:
         """Let go of the database. Safe to call twice."""
         self._engine.dispose()
 
-    def _write_block(self, parent_id: str, trials: Sequence[tuple[int, RunValues]], left: Written) -> None:
+    def _write_block(
+        self,
+        parent_id: str,
+        trials: Sequence[TrialRecord],
+        values_of: Callable[[TrialRecord], RunValues],
+        left: Written,
+    ) -> None:
         try:
-            self._insert(parent_id, trials, left)
+            self._insert(parent_id, trials, values_of, left)
         except _refusals():
             # One odd value has undone the block: find it.
             if len(trials) == 1:
-                left.refused.add(trials[0][0])
+                left.refused.add(trials[0].number)
                 return
             half = len(trials) // 2
-            self._write_block(parent_id, trials[:half], left)
-            self._write_block(parent_id, trials[half:], left)
+            self._write_block(parent_id, trials[:half], values_of, left)
+            self._write_block(parent_id, trials[half:], values_of, left)
 
-    def _insert(self, parent_id: str, trials: Sequence[tuple[int, RunValues]], left: Written) -> None:
-        ids = [run_id(parent_id, number) for number, _ in trials]
+    def _insert(
+        self,
+        parent_id: str,
+        trials: Sequence[TrialRecord],
+        values_of: Callable[[TrialRecord], RunValues],
+        left: Written,
+    ) -> None:
+        by_id = {run_id(parent_id, trial.number): trial for trial in trials}
+        unfinished = []
         with self._engine.begin() as connection:
             self._check(connection)
             self._find_dataset(connection)
-            states = self._states(connection, ids)
-            new = {
-                ident: values for ident, (_, values) in zip(ids, trials, strict=True) if ident not in states
-            }
-            for table, rows in self._rows(new).items():
-                if rows:
-                    self._inserts.run(connection, table, rows)
+            states = self._states(connection, list(by_id))
+            rows: dict[str, list[Any]] = {table: [] for table in _COLUMNS if table != _LATEST}
+            new = [ident for ident in by_id if ident not in states]
+            now_ms = time.time_ns() // 1_000_000
+            for ident, trial in by_id.items():
+                state = states.get(ident)
+                if state is None or state == ("RUNNING", "active"):
+                    values = values_of(trial)
+                    if state is None:
+                        self._add_rows(rows, ident, values, now_ms)
+                    if state is not None or values.files:
+                        unfinished.append((ident, values))
+            for table, cells in rows.items():
+                if cells:
+                    self._inserts.run(connection, table, cells)
+            if new:
+                self._inserts.latest(connection, min(new), max(new))
         left.n_new += len(new)
-        left.unfinished += [
-            (ident, values)
-            for ident, (_, values) in zip(ids, trials, strict=True)
-            if (ident in new and values.files) or states.get(ident) == ("RUNNING", "active")
-        ]
+        left.unfinished += unfinished
 
     def _check(self, connection: Any) -> None:
         """Look at what may have changed since the last transaction, in the one that is to write."""
@@ -196,43 +220,43 @@ class BulkWriter:
         )
         return {row[0]: (row[1], row[2]) for row in connection.execute(query, {"ids": ids})}
 
-    def _rows(self, runs: dict[str, RunValues]) -> dict[str, list[tuple[Any, ...]]]:
-        """Return the rows by table, as the client would have left them."""
-        now_ms = time.time_ns() // 1_000_000
-        rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
-        for ident, values in runs.items():
-            running = bool(values.files)
-            rows["runs"].append(
-                (
-                    ident,
-                    values.name,
-                    "UNKNOWN",
-                    "",
-                    "",
-                    values.tags.get("mlflow.user", "unknown"),
-                    "RUNNING" if running else values.status,
-                    # The client takes no time for a time that is not known.
-                    values.start_ms or now_ms,
-                    None if running else values.end_ms or now_ms,
-                    None,
-                    "",
-                    "active",
-                    self._artifact_uri.replace(_PLACEHOLDER, ident),
-                    self._experiment_id,
-                )
-            )
-            rows["tags"] += [(key, value, ident) for key, value in values.tags.items()]
-            rows["tags"].append(("mlflow.runName", values.name, ident))
-            rows["params"] += [(key, value, ident) for key, value in values.params.items()]
-            rows["metrics"] += [
-                (key, value, values.end_ms, 0, False, ident) for key, value in values.metrics.items()
-            ]
-            if self._dataset_id:
-                # An input has an id of its own; that of the run grows with time as well.
-                rows["inputs"].append((ident, "DATASET", self._dataset_id, "RUN", ident, 0))
-                rows["input_tags"] += [(ident, tag.key, tag.value) for tag in self._dataset.tags]
-        rows["latest_metrics"] = rows["metrics"]
-        return rows
+    def _add_rows(self, rows: dict[str, list[Any]], ident: str, values: RunValues, now_ms: int) -> None:
+        """Add the rows of a run to those of each table, as the client would have left them.
+
+        Of a table the values of all rows stand one after another: many small tuples would keep the garbage
+        collector busier than all the rest.
+        """
+        running = bool(values.files)
+        rows["runs"] += (
+            ident,
+            values.name,
+            "UNKNOWN",
+            "",
+            "",
+            values.tags.get("mlflow.user", "unknown"),
+            "RUNNING" if running else values.status,
+            # The client takes no time for a time that is not known.
+            values.start_ms or now_ms,
+            None if running else values.end_ms or now_ms,
+            None,
+            "",
+            "active",
+            self._artifact_uri.replace(_PLACEHOLDER, ident),
+            self._experiment_id,
+        )
+        tags, params, metrics = rows["tags"], rows["params"], rows["metrics"]
+        for key, text in values.tags.items():
+            tags += (key, text, ident)
+        tags += ("mlflow.runName", values.name, ident)
+        for key, text in values.params.items():
+            params += (key, text, ident)
+        for key, value in values.metrics.items():
+            metrics += (key, value, values.end_ms, 0, False, ident)
+        if self._dataset_id:
+            # An input has an id of its own; that of the run grows with time as well.
+            rows["inputs"] += (ident, "DATASET", self._dataset_id, "RUN", ident, 0)
+            for tag in self._dataset.tags:
+                rows["input_tags"] += (ident, tag.key, tag.value)
 
 
 def run_id(parent_id: str, number: int) -> str:
@@ -276,18 +300,33 @@ class _Inserts:
             for name, columns in _COLUMNS.items()
         }
 
-    def run(self, connection: Any, table: str, rows: list[tuple[Any, ...]]) -> None:
-        """Insert rows whose values stand in the order of the columns."""
+    def run(self, connection: Any, table: str, values: list[Any]) -> None:
+        """Insert rows whose values stand one after another, in the order of the columns."""
         from sqlalchemy import text
 
+        columns = list(_COLUMNS[table])
         if self._is_sqlite:
             # The driver takes them as they are, which is twice as fast as binding them by name.
-            insert_rows(
-                connection.exec_driver_sql, table, list(_COLUMNS[table]), rows, "ON CONFLICT DO NOTHING"
-            )
+            insert_rows(connection.exec_driver_sql, table, columns, values, "ON CONFLICT DO NOTHING")
             return
-        columns = zip(_COLUMNS[table], zip(*rows, strict=True), strict=True)
-        connection.execute(text(self._statements[table]), {name: list(column) for name, column in columns})
+        arrays = {name: values[ix :: len(columns)] for ix, name in enumerate(columns)}
+        connection.execute(text(self._statements[table]), arrays)
+
+    def latest(self, connection: Any, first_id: str, last_id: str) -> None:
+        """Give the runs between two ids, whose metrics are there, their newest metrics, by a copy in the database.
+
+        What other runs between them have stays as it is.
+        """
+        from sqlalchemy import text
+
+        names = ", ".join(_METRIC_COLUMNS)
+        connection.execute(
+            text(
+                f"INSERT INTO {_LATEST} ({names}) SELECT {names} FROM metrics "
+                "WHERE run_uuid >= :first AND run_uuid <= :last ON CONFLICT DO NOTHING"
+            ),
+            {"first": first_id, "last": last_id},
+        )
 
 
 def _arrays(columns: Mapping[str, str]) -> str:

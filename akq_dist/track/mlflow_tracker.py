@@ -102,13 +102,13 @@ class MlflowTracker:
         """Find the parent of the sweep, also one that a dead driver left running, or make it."""
         mlflow_env.prepare_environment()
         mlflow_env.knock(self._uri)
-        is_new = store.make_folder(self._uri)
+        is_new = store.make_file(self._uri)
         client_class = mlflow_env.import_client()
         with self._requests():
             self._client = client_class(tracking_uri=self._uri)
             self._experiment_id = self._find_or_make_experiment()
             if is_new:
-                store.prepare_new(self._uri)
+                store.keep_tables(self._uri)
             found = self._find_parent(info)
             self._info = info
             self._must_look = found is not None
@@ -288,8 +288,7 @@ class MlflowTracker:
         with self._requests():
             try:
                 written = writer.write(
-                    self._parent_id,
-                    [(trial.number, trial_values(trial, info, self._parent_id)) for trial in trials],
+                    self._parent_id, trials, lambda trial: trial_values(trial, info, self._parent_id)
                 )
             except bulk.UnknownSchemaError as error:
                 log.warning("%s; the client writes the trials from here on", error)

@@ -9,8 +9,9 @@ import sqlite3
 from pathlib import Path
 
 from akq_dist.errors import AkqUsageError, TrackerError
-from akq_dist.record.sqlite import use_write_ahead_log
+from akq_dist.record.sqlite import prepare_file
 from akq_dist.specs.units import redact_url
+from akq_dist.track import template
 from akq_dist.track.policy import is_http
 
 _SQLITE = "sqlite:///"
@@ -40,8 +41,11 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(name).absolute()
 
 
-def make_folder(uri: str) -> bool:
-    """Make the folder of a SQLite file, which MLflow does not; tell whether the file is yet to be made."""
+def make_file(uri: str) -> bool:
+    """Make a SQLite file that is yet to be made, with its folder; tell whether MLflow has to make the tables.
+
+    Raises TrackerError when the folder cannot be made.
+    """
     path = sqlite_path(uri)
     if path is None:
         return False
@@ -49,14 +53,17 @@ def make_folder(uri: str) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrackerError(f"track.mlflow: the folder {path.parent} cannot be made ({error})") from error
-    return not path.exists()
+    if path.exists() or template.copy_to(path):
+        return False
+    prepare_file(path)
+    return True
 
 
-def prepare_new(uri: str) -> None:
-    """Set up a SQLite store that MLflow has just made for us; others keep what their owner chose."""
+def keep_tables(uri: str) -> None:
+    """Keep the empty tables of a SQLite store that MLflow has just made, for the next one."""
     path = sqlite_path(uri)
     if path is not None:
-        use_write_ahead_log(path)
+        template.keep(path)
 
 
 def artifact_location(uri: str, experiment: str, root: str | None) -> str | None:

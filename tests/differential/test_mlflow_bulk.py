@@ -254,10 +254,10 @@ def test_a_trial_that_the_database_refuses_goes_through_the_client(
 ) -> None:
     plain = bulk._Inserts.run
 
-    def refusing(self: Any, connection: Any, table: str, rows: list[tuple[Any, ...]]) -> None:
-        if any("odd" in row for row in rows):
+    def refusing(self: Any, connection: Any, table: str, values: list[Any]) -> None:
+        if "odd" in values:
             raise ValueError("a value that cannot be stored")
-        plain(self, connection, table, rows)
+        plain(self, connection, table, values)
 
     monkeypatch.setattr(bulk._Inserts, "run", refusing)
     records = [trial(number) for number in range(20)]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from akq_dist.record.sqlite import insert_rows, use_write_ahead_log
+from akq_dist.record.sqlite import PAGE_BYTES, insert_rows, prepare_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("n", [0, 1, 16_383, 16_384, 40_000])
+@pytest.mark.parametrize("n", [0, 1, 16_350, 16_351, 40_000])
 def test_every_row_is_there_once_in_order_whatever_the_number(n: int) -> None:
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
@@ -24,22 +26,25 @@ def test_every_row_is_there_once_in_order_whatever_the_number(n: int) -> None:
         connection.execute(statement, values)
 
     rows = [(ix, f"ü{ix}") for ix in range(n)]
-    insert_rows(execute, "t", ("a", "b"), rows)
+    insert_rows(execute, "t", ("a", "b"), list(chain.from_iterable(rows)))
     assert connection.execute("SELECT * FROM t ORDER BY rowid").fetchall() == rows
-    assert len(statements) == -(-n // 16_383)
-    insert_rows(execute, "t", ("a", "b"), [(0, "other"), (n + 1, "new")], "ON CONFLICT DO NOTHING")
+    assert len(statements) == -(-n // 16_350)
+    insert_rows(execute, "t", ("a", "b"), [0, "other", n + 1, "new"], "ON CONFLICT DO NOTHING")
     assert connection.execute("SELECT b FROM t WHERE a IN (0, ?) ORDER BY a", (n + 1,)).fetchall() == [
         ("ü0",) if n else ("other",),
         ("new",),
     ]
 
 
-def test_a_file_keeps_its_write_ahead_log_and_its_rows(tmp_path: Path) -> None:
+def test_a_file_that_is_made_keeps_its_settings_and_one_with_rows_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    with sqlite3.connect(path) as connection:
+    prepare_file(path)
+    with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE t (a)")
         connection.execute("INSERT INTO t VALUES (7)")
-    use_write_ahead_log(path)
-    again = sqlite3.connect(path)
-    assert again.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert again.execute("SELECT a FROM t").fetchall() == [(7,)]
+        connection.commit()
+    prepare_file(path)
+    with closing(sqlite3.connect(path)) as again:
+        assert again.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert again.execute("PRAGMA page_size").fetchone() == (PAGE_BYTES,)
+        assert again.execute("SELECT a FROM t").fetchall() == [(7,)]

@@ -286,7 +286,8 @@ def test_store_that_breaks_is_a_tracker_error(
 ) -> None:
     tracker = make_tracker()
     tracker.open(sweep_info())
-    (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 1_000)
+    for name in ("mlflow.db", "mlflow.db-wal"):
+        (tmp_path / name).write_bytes(b"this is no database" * 1_000)
     with pytest.raises(TrackerError, match="MLflow at sqlite"):
         tracker.record([trial(0)])
 
