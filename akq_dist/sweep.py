@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from akq_dist.record.agreement import Agreement
     from akq_dist.record.protocols import TrialRecord
-    from akq_dist.report import Report
     from akq_dist.request import Request
     from akq_dist.search.choose import Estimate
     from akq_dist.search.prepare import Prepared
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from akq_dist.search.replay import ReplayReport
     from akq_dist.search.session import SessionResult
     from akq_dist.search.storage import OptunaStudy
+    from akq_dist.search.study_page import Report
     from akq_dist.search.validation import HoldoutResult, Validation
     from akq_dist.specs import SweepFile, SweepSpec
 
@@ -252,7 +252,7 @@ class Sweep:
         It is made of the ledger; the winner runs again for its equity, and where that is impossible the page says
         why.
         """
-        from akq_dist.report import make_report
+        from akq_dist.search.study_page import make_report
 
         return make_report(self._store(), self._prepare)
 
@@ -482,8 +482,8 @@ def report_study(
     study: str | Path, *, ledger: str | Path = "akq/ledger.db", overrides: Sequence[str] = ()
 ) -> Report:
     """Return a recorded study as one page; see `Sweep.report`. Raises AkqStudyError when there is no such study."""
-    from akq_dist.report import make_report
     from akq_dist.search.prepare import prepare
+    from akq_dist.search.study_page import make_report
 
     request, path, name = _study_request(study, Path(ledger), overrides)
     book = Ledger(path, must_exist=True)

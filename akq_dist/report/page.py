@@ -1,13 +1,19 @@
-"""The frame of a page and its plain parts. Whatever comes from outside is escaped here."""
+"""The frame of a page and its parts. Whatever comes from outside is escaped here, or by Plotly."""
 
 from __future__ import annotations
 
 import math
 from html import escape
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import plotly.graph_objects as go
+
+    Part = str | Sequence[go.Figure]
+    """Markup made here, or figures that stand side by side where there is room."""
 
 _STYLE = """
 :root{--ink:#1c2430;--soft:#5d6876;--line:#dfe4ea;--paper:#fff;--blue:#2563a8;--red:#c2410c}
@@ -20,25 +26,43 @@ p{margin:6px 0}.soft{color:var(--soft)}.note{border-left:3px solid var(--red);pa
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
 th,td{padding:3px 14px 3px 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
 td.n,th.n{text-align:right}pre{background:color-mix(in srgb,var(--line) 40%,transparent);padding:10px;overflow-x:auto}
-.row{display:flex;flex-wrap:wrap;gap:14px}svg{max-width:100%;height:auto}
-svg text{font-size:11px;fill:var(--soft);text-anchor:middle}svg text.y{text-anchor:end}svg text.name{text-anchor:start}
-svg .grid{stroke:var(--line)}svg polyline{fill:none;stroke:var(--blue);stroke-width:1.6}
-svg rect,svg .dot{fill:var(--blue);fill-opacity:.55}svg .best{fill:var(--red)}
-svg .mark{stroke:var(--red);stroke-width:2}
+.two{display:grid;grid-template-columns:1fr 1fr}.two>div{min-width:0}
 """
 
 
-def page(name: str, parts: Iterable[str]) -> str:
-    """Return a whole HTML document; its policy forbids a browser to load or run anything."""
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+def page(name: str, parts: Iterable[Part]) -> str:
+    """Return a whole HTML document; its policy forbids a browser to fetch anything. The same parts, the same text."""
+    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+    ids = (f"figure-{number}" for number in count(1))
+    body = [part if isinstance(part, str) else _figures(part, ids) for part in parts]
+    drawn = next(ids) != "figure-1"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(name)}</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
+        f"<title>{escape(name)}</title><style>{_STYLE}</style>{_library() if drawn else ''}</head>\n<body>\n"
+        + "\n".join(body)
         + "\n</body></html>\n"
     )
+
+
+def _figures(held: Sequence[go.Figure], ids: Iterator[str]) -> str:
+    from plotly.io import to_html
+
+    config = {"displayModeBar": False, "responsive": True}
+    drawn = (
+        to_html(figure, full_html=False, include_plotlyjs=False, div_id=next(ids), config=config)
+        for figure in held
+    )
+    # A figure takes its width when it is drawn, so the columns must stand before.
+    return f"<div{' class=two' if len(held) > 1 else ''}>{''.join(drawn)}</div>"
+
+
+def _library() -> str:
+    """Return what draws figures, about 5 MB."""
+    from plotly.offline import get_plotlyjs
+
+    return f"<script>{get_plotlyjs()}</script>"
 
 
 def title(text: str) -> str:
@@ -51,11 +75,6 @@ def heading(text: str) -> str:
 
 def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
-
-
-def row(charts: Iterable[str]) -> str:
-    """Put charts side by side where there is room."""
-    return f'<div class="row">{"".join(charts)}</div>'
 
 
 def preformatted(text: str) -> str:

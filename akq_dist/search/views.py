@@ -13,12 +13,12 @@ from akq_dist.record.protocols import TrackerLinks
 from akq_dist.record.registry import tracker_module
 from akq_dist.record.tracking import Tracking, view_name
 from akq_dist.record.trials import TrialStore
-from akq_dist.report import make_report
 from akq_dist.search.best import feasible_rows, rank_best
 from akq_dist.search.facts import sweep_info
 from akq_dist.search.loop import LoopOutcome
 from akq_dist.search.storage import OptunaView
 from akq_dist.search.study import OpenedStudy
+from akq_dist.search.study_page import make_report
 from akq_dist.search.view_thread import ViewThread
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "akq_dist"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "specs", "validate"),
+    ("errors", "specs", "validate", "report"),
     ("data",),
     ("strategy", "indicator"),
     (
@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "several",
     ),
     ("record",),
-    ("search", "report"),
+    ("search",),
     ("track",),
     ("cluster",),
     ("sweep", "explore", "optimize"),
@@ -43,7 +43,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 """Lowest first; a part may import its own layer and the ones before it."""
 
-ONLY_IN = {"ray": "cluster", "optuna": "search", "mlflow": "track", "optuna_dashboard": "track"}
+ONLY_IN = {
+    "ray": "cluster",
+    "optuna": "search",
+    "mlflow": "track",
+    "optuna_dashboard": "track",
+    "plotly": "report",
+}
 """A heavy package and the one part that may name it."""
 
 
@@ -115,7 +121,7 @@ def test_the_top_level_is_the_fixed_one() -> None:
 
 @pytest.mark.parametrize("module", ["akq_dist", "akq_dist.cli"])
 def test_importing_costs_no_heavy_package(module: str) -> None:
-    heavy = ("ray", "mlflow", "optuna", "pandas", "polars", "pyarrow", "scipy", "numpy")
+    heavy = ("ray", "mlflow", "optuna", "pandas", "plotly", "polars", "pyarrow", "scipy", "numpy")
     code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert out.stdout.strip() == "[]"

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from akq_dist.record.ledger import StudyRecord
     from akq_dist.record.trials import TrialBlock, TrialStore
+    from akq_dist.report.page import Part
     from akq_dist.search.judge import Judge
     from akq_dist.search.prepare import Prepared
-    from akq_dist.specs import ParamDef
 
 N_BEST: Final = 20
 """Trials of the table of the best."""
@@ -65,7 +65,7 @@ def make_report(store: TrialStore, prepare: Callable[[], Prepared]) -> Report:
     again; an AkqError of it is told on the page.
     """
     found = _Findings.of(store)
-    parts = [*_opening(found), *_search(found)]
+    parts: list[Part] = [*_opening(found), *_search(found)]
     try:
         parts += _run_again(found, prepare)
     except AkqError as error:
@@ -134,7 +134,7 @@ class _Findings:
         return sorted(self.numbers[self.feasible][kept].tolist())
 
 
-def _opening(found: _Findings) -> Iterator[str]:
+def _opening(found: _Findings) -> Iterator[Part]:
     study, counts = found.study, found.counts
     made = dt.datetime.fromtimestamp(study.created_ms / 1000, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
     yield page.title(study.name)
@@ -158,7 +158,7 @@ def _opening(found: _Findings) -> Iterator[str]:
     yield from _winner(found)
 
 
-def _winner(found: _Findings) -> Iterator[str]:
+def _winner(found: _Findings) -> Iterator[Part]:
     """Say who won, and why that is not yet what to expect."""
     record = found.store.record(found.store.take(found.best[:1]), 0)
     name, value = found.objectives[0][0], record.values[0]
@@ -174,7 +174,7 @@ def _winner(found: _Findings) -> Iterator[str]:
     )
 
 
-def _search(found: _Findings) -> Iterator[str]:
+def _search(found: _Findings) -> Iterator[Part]:
     if not np.isfinite(found.values).any():
         return
     yield page.heading("Search")
@@ -183,17 +183,16 @@ def _search(found: _Findings) -> Iterator[str]:
         sign = found.judge.objectives[ix].sign
         so_far = np.fmin.accumulate(values * sign) * sign if len(values) else values
         top = values[np.isin(found.numbers, found.best[:1])]
-        yield page.row(
-            (
-                charts.line_chart(
-                    found.numbers.astype(np.float64), so_far, x_label="trial", y_label=f"best {name} so far",
-                    size=charts.SMALL,
-                ),
-                charts.histogram(values, x_label=name, mark=float(top[0]) if len(top) else None),
-            )
-        )  # fmt: skip
+        yield [
+            charts.line(found.numbers, so_far, x_label="trial", y_label=f"best {name} so far"),
+            charts.histogram(values, x_label=name, mark=float(top[0]) if len(top) else None),
+        ]
+    marked = np.isin(found.numbers, found.winners())
     if len(found.objectives) > 1:
-        yield _front_chart(found)
+        (first, _), (second, _) = found.objectives[:2]
+        x, y = found.values[:, 0], found.values[:, 1]
+        front = charts.scatter(x, y, x_label=first, y_label=second, numbers=found.numbers, marked=marked)
+        yield [front]
     yield page.heading("Parameters")
     yield page.paragraph(
         "Every complete trial; the best is marked. A good value without good neighbours is likely luck.",
@@ -201,40 +200,23 @@ def _search(found: _Findings) -> Iterator[str]:
     )
     name = found.objectives[0][0]
     space = Space.from_mapping(found.study.spec["space"])
-    marked = np.isin(found.numbers, found.winners())
-    yield page.row(
-        _parameter_chart(param, found.points[:, ix], found.values[:, 0], name, marked)
+    yield [
+        charts.scatter(
+            np.array([param.values[int(at)] for at in found.points[:, ix]], dtype=object)
+            if param.kind == "choice"
+            else found.points[:, ix],
+            found.values[:, 0],
+            x_label=param.name,
+            y_label=name,
+            numbers=found.numbers,
+            marked=marked,
+            log=param.log,
+        )
         for ix, param in enumerate(space.params)
-    )
+    ]
 
 
-def _parameter_chart(
-    param: ParamDef, x: NDArray[np.float64], y: NDArray[np.float64], name: str, marked: NDArray[np.bool_]
-) -> str:
-    label = param.name
-    names: list[str] = []
-    if param.kind == "choice":
-        label = f"{param.name}: {', '.join(str(value) for value in param.values)}"
-        names = [str(param.values[0]), str(param.values[-1])]
-    elif param.log:
-        label, x = f"log10 {param.name}", np.log10(x)
-    return charts.scatter_chart(x, y, x_label=label, y_label=name, marked=marked, x_names=names)
-
-
-def _front_chart(found: _Findings) -> str:
-    (first, _), (second, _) = found.objectives[:2]
-    marked = np.isin(found.numbers, found.winners())
-    return charts.scatter_chart(
-        found.values[:, 0],
-        found.values[:, 1],
-        x_label=first,
-        y_label=second,
-        marked=marked,
-        size=charts.Size(),
-    )
-
-
-def _run_again(found: _Findings, prepare: Callable[[], Prepared]) -> Iterator[str]:
+def _run_again(found: _Findings, prepare: Callable[[], Prepared]) -> Iterator[Part]:
     """Show the winner's equity, and the folds of a validation."""
     if not found.best:
         return
@@ -243,23 +225,18 @@ def _run_again(found: _Findings, prepare: Callable[[], Prepared]) -> Iterator[st
     returns = returns_of(prepared, found.store, [number])
     equity = np.cumprod(1.0 + np.nan_to_num(returns[str(number)].to_numpy()))
     fall = equity / np.maximum.accumulate(np.maximum(equity, 1.0)) - 1.0
-    days = np.arange(len(equity), dtype=np.float64)
-    ends = [str(returns["date"][ix]) for ix in (0, -1)] if returns.height else []
+    dates = returns["date"].to_numpy()
     yield page.heading(f"Equity of trial {number}")
     yield page.paragraph(
         "All accounts together, as a multiple of the cash; the trial was run again for this.", "soft"
     )
-    yield charts.line_chart(
-        days, equity, x_label="", y_label="equity", x_names=ends, size=charts.Size(880, 260)
-    )
-    yield charts.line_chart(
-        days, fall, x_label="", y_label="below its peak", x_names=ends, size=charts.Size(880, 150)
-    )
+    yield [charts.line(dates, equity, y_label="equity")]
+    yield [charts.line(dates, fall, y_label="below its peak", height=170)]
     if prepared.windows is not None:
         yield from _folds(found, prepared)
 
 
-def _folds(found: _Findings, prepared: Prepared) -> Iterator[str]:
+def _folds(found: _Findings, prepared: Prepared) -> Iterator[Part]:
     if len(found.objectives) > 1:
         return
     judged = validation(prepared, found.store)
@@ -272,14 +249,11 @@ def _folds(found: _Findings, prepared: Prepared) -> Iterator[str]:
     if judged.efficiency is not None:
         yield page.paragraph(f"Mean test value over mean train value: {judged.efficiency:.2f}.")
     for curve in judged.curves[:1]:
-        ends = [str(curve["date"][ix]) for ix in (0, -1)] if curve.height else []
-        yield charts.line_chart(
-            np.arange(curve.height, dtype=np.float64), curve["equity"].to_numpy().astype(np.float64),
-            x_label="", y_label="equity of the joined tests", x_names=ends, size=charts.Size(880, 240),
-        )  # fmt: skip
+        equity = curve["equity"].to_numpy().astype(np.float64)
+        yield [charts.line(curve["date"].to_numpy(), equity, y_label="equity of the joined tests")]
 
 
-def _best_table(found: _Findings) -> Iterator[str]:
+def _best_table(found: _Findings) -> Iterator[Part]:
     if not found.best:
         return
     names = [name for name, _ in found.objectives]
@@ -305,14 +279,14 @@ def _best_table(found: _Findings) -> Iterator[str]:
     yield f"<details><summary>{len(rows)} values</summary>{page.table(['metric', 'value'], rows)}</details>"
 
 
-def _failures(found: _Findings) -> Iterator[str]:
+def _failures(found: _Findings) -> Iterator[Part]:
     if not found.reasons:
         return
     yield page.heading("Failures")
     yield page.table(["trials", "reason"], ([n, text] for text, n in found.reasons.most_common(_N_REASONS)))
 
 
-def _origin(found: _Findings) -> Iterator[str]:
+def _origin(found: _Findings) -> Iterator[Part]:
     import yaml
 
     study = found.study
