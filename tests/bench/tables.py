@@ -206,8 +206,8 @@ def short(sections: Mapping[str, Any]) -> str:
     head = ("work", "time", "rate", "a compiled loop for this strategy alone", *names)
     parts = [
         measured(sections["engine"]["machine"]),
-        f"Rules on {threads} threads, callbacks on one. The columns after the rate say how many times as fast as that "
-        "the engine is, on as many threads.",
+        f"Rules on {threads} threads, one backtest and callbacks on one. The columns after the rate say how many times "
+        "as fast as that the engine is on as many threads, as others on one.",
         table(head, rows, left=1),
     ]
     if "record" in sections:
