@@ -24,6 +24,10 @@ def up(name: str, nodes: str, port: int, dashboard: int | None, *, as_json: bool
         return 0
     say(f"{len(cluster.node_cpus)} nodes with {sum(cluster.node_cpus)} CPUs at {cluster.address}")
     say(f"akq sweep run FILE --address {cluster.address}   |   akq cluster down {name}")
+    if cluster.dashboard is not None:
+        settings = " ".join(f"{key}={value}" for key, value in cluster.environment.items())
+        say(f"{settings} ray job submit --address {cluster.dashboard} --working-dir . -- \\")
+        say("  akq sweep run FILE --address auto --set storage.ledger=/a/folder/that/stays/ledger.db")
     return 0
 
 
@@ -98,5 +102,6 @@ def _facts(cluster: LocalCluster) -> dict[str, Any]:
         "nodes": len(cluster.node_cpus),
         "cpus": sum(cluster.node_cpus),
         "processes": len(local_nodes.processes(cluster.name)),
+        "dashboard": cluster.dashboard,
         "environment": cluster.environment,
     }

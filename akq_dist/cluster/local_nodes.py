@@ -45,6 +45,8 @@ class LocalCluster:
     folder: str
     node_cpus: tuple[int, ...]
     """CPUs of each node, the head first."""
+    dashboard: str | None = None
+    """Address of Ray's dashboard and job API, where it is served."""
 
     @property
     def token_file(self) -> Path:
@@ -84,7 +86,8 @@ def up(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     port = port or _free_port()
-    cluster = LocalCluster(name, f"{HOST}:{port}", str(folder), node_cpus)
+    dashboard = None if dashboard_port is None else f"http://{HOST}:{dashboard_port}"
+    cluster = LocalCluster(name, f"{HOST}:{port}", str(folder), node_cpus, dashboard)
     cluster.token_file.touch(mode=0o600)
     cluster.token_file.write_text(secrets.token_hex(32), encoding="ascii")
     (folder / "cluster.json").write_text(json.dumps(asdict(cluster)), encoding="utf-8")
@@ -220,7 +223,9 @@ def _start(cluster: LocalCluster, arguments: list[str]) -> None:
 def _read(path: Path) -> LocalCluster | None:
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return LocalCluster(data["name"], data["address"], data["folder"], tuple(data["node_cpus"]))
+        return LocalCluster(
+            data["name"], data["address"], data["folder"], tuple(data["node_cpus"]), data["dashboard"]
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

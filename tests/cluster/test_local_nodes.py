@@ -96,9 +96,16 @@ def n_done(folder: Path) -> int:
 
 
 def wait_until(condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
+    def met() -> bool:
+        assert driver.poll() is None, driver.communicate()
+        return condition()
+
+    wait_for(met)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + 240.0
     while not condition():
-        assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
 
