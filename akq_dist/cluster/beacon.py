@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from akq_dist.record.protocols import NO_TRIAL
+
 _FORMAT: Final = struct.Struct("<qqqqddq")
 """Guard, process, first trial, trials, begin, last beat, guard again."""
 _TRIES: Final = 50
 
-IDLE: Final = -1
+IDLE: Final = NO_TRIAL
 """Number of the trial of a worker that runs none."""
 
 

@@ -73,11 +73,13 @@ class Watch:
         """Kill every worker that has overstepped a limit; return their processes."""
         killed = []
         for path in sorted(self._folder.glob("*.beat")):
+            # First the time, then the beacon: a pause between the two makes no trial look longer than it is.
+            now_s = self._clock()
             seen = read_beacon(path)
             if seen is None or seen.pid in self._ended:
                 continue
-            found = self._judge(seen)
-            if found is not None:
+            found = self._judge(seen, now_s)
+            if found is not None and _unchanged(path, seen):
                 self._ended[seen.pid] = found
                 log.warning("worker %d is ended: %s", seen.pid, found.text)
                 with contextlib.suppress(ProcessLookupError):
@@ -93,8 +95,7 @@ class Watch:
         seen = read_beacon(beacon_path(self._folder, pid))
         return PostMortem(_single(seen), "died")
 
-    def _judge(self, seen: Sighting) -> PostMortem | None:
-        now_s = self._clock()
+    def _judge(self, seen: Sighting, now_s: float) -> PostMortem | None:
         limits = self._limits
         running = seen.number != IDLE
         if running and limits.trial_timeout_s is not None:
@@ -203,6 +204,12 @@ def processor_seconds(pid: int) -> float | None:
     if fields[0] in ("Z", "X"):
         return None
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _unchanged(path: Path, seen: Sighting) -> bool:
+    """Tell whether a worker is still in the trial that it was judged by; another trial is not to pay for it."""
+    again = read_beacon(path)
+    return again is not None and (again.number, again.began_s) == (seen.number, seen.began_s)
 
 
 def _single(seen: Sighting | None) -> int | None:

@@ -28,6 +28,8 @@ LossCause = Literal["died", "timeout", "memory", "frozen", "node"]
 REPLAY_FILE: Final = "replay.json"
 STRATEGY_FOLDER: Final = "strategy"
 """Names under which a tracker keeps what running a trial again takes beside the sweep file."""
+NO_TRIAL: Final = -1
+"""In place of the number of a trial: none runs."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from akq_dist.errors import AkqError, AkqStrategyError, ExecutorError
 from akq_dist.record.arrow import float_column, floats, int_column, text_column
 from akq_dist.record.canonical import canonical_json, derive_seed
 from akq_dist.record.pooled import dates_within, pooled_returns
-from akq_dist.record.protocols import Batch, BatchResult, TrialDetail
+from akq_dist.record.protocols import NO_TRIAL, Batch, BatchResult, TrialDetail
 from akq_dist.record.pruning import part_of_panel, stopped_table
 from akq_dist.record.windowed import combine_runs, combine_tables, window_plans
 
@@ -54,7 +54,7 @@ class Worker:
             )
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.on_trial: Callable[[int, int], None] | None = None
-        """Hears the first number and the count of the trials that begin together."""
+        """Hears the first number and the count of the trials that begin together, NO_TRIAL and 0 after the last."""
         self._job = job
         self._table = panel
         self._panel = _core.Panel.from_arrow(panel)
@@ -237,6 +237,9 @@ class Worker:
             # is its result, and the other trials of the batch go on.
             except BaseException as error:
                 rows.append((_error_text(error, strategy.folder_names), None))
+        if self.on_trial is not None:
+            # What is left to do is no part of the last trial, whose time is limited.
+            self.on_trial(NO_TRIAL, 0)
         return self._rows(rows).add_column(0, "number", int_column(batch.numbers))
 
     def _one(self, point: NDArray[np.float64], *, details: bool) -> _core.RunResult:

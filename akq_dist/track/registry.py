@@ -53,19 +53,21 @@ def promote(
     }
     if _is_candidate(client, name, tags):
         return
+    # A server takes a version only from the files of the run that it names.
+    owner = run_id or parent_id
     with tempfile.TemporaryDirectory(prefix="akq-") as folder:
         texts = {"sweep.yaml": info.spec_yaml, "trial.json": json.dumps(facts, indent=2, sort_keys=True)}
         for file, text in {**texts, **info.files}.items():
             path = Path(folder) / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        client.log_artifacts(parent_id, folder, _FOLDER)
-    source = f"{client.get_run(parent_id).info.artifact_uri}/{_FOLDER}"
+        client.log_artifacts(owner, folder, _FOLDER)
+    source = f"{client.get_run(owner).info.artifact_uri}/{_FOLDER}"
     goal = ", ".join(
         f"{output} {value:.6g}" for (output, _), value in zip(info.objectives, trial.values, strict=False)
     )
     version = client.create_model_version(
-        name, source, run_id or parent_id, tags, description=f"Trial {trial.number} of {info.study}: {goal}"
+        name, source, owner, tags, description=f"Trial {trial.number} of {info.study}: {goal}"
     )
     client.set_registered_model_alias(name, ALIAS, version.version)
 

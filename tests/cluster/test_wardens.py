@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from akq_dist.cluster import warden
 from akq_dist.cluster.beacon import IDLE, Beacon, beacon_path, read_beacon
 from akq_dist.cluster.warden import Watch, WatchLimits, resident_bytes
 from akq_dist.record.protocols import BatchLost, BatchResult, WorkerLimits
@@ -202,3 +204,32 @@ def test_nothing_is_left_behind(make_executor: Callable[..., RayExecutor], tmp_p
     assert len(list(folder.glob("*.beat"))) == 2
     executor.close()
     assert not folder.exists()
+
+
+def test_a_trial_does_not_pay_for_a_pause_of_the_watch_or_for_the_trial_before_it(
+    child: Callable[[int, int], subprocess.Popen[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = child(7, 1)
+    now = read_beacon(beacon_path(tmp_path, process.pid))
+    assert now is not None
+    # The watch is suspended after it has read what a worker does; meanwhile that trial ends and the next one begins.
+    long_ago = replace(now, number=6, began_s=now.began_s - 60.0)
+    words = iter([long_ago, now, now, now])
+    monkeypatch.setattr(warden, "read_beacon", lambda _: next(words))
+    watch = Watch(tmp_path, WatchLimits(trial_timeout_s=5.0), clock=lambda: now.began_s + 1.0)
+    assert watch.look() == []
+    assert watch.look() == []
+    assert process.poll() is None
+
+
+def test_the_time_is_taken_before_the_beacon_is_read(tmp_path: Path) -> None:
+    beacon = Beacon(tmp_path, 60.0)
+
+    def clock() -> float:
+        # The trial begins after the look at the clock.
+        now_s = time.monotonic()
+        beacon.begin(3)
+        return now_s
+
+    watch = Watch(tmp_path, WatchLimits(trial_timeout_s=1e-9), clock=clock)
+    assert watch.look() == []

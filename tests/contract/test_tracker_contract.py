@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +10,7 @@ import pytest
 
 from akq_dist.errors import TrackerError
 from akq_dist.track import BackgroundTracker, MlflowTracker
+from tests.mlflow_server import MlflowServer
 from tests.unit.track.tracked import all_trials, details, sweep_info, trial
 
 if TYPE_CHECKING:
@@ -142,46 +135,3 @@ def test_server_that_goes_away_and_comes_back_gets_everything(server: MlflowServ
     found = MlflowStore(server.url).statuses(links)
     assert [name for name, _ in found] == [f"trial-{number:06d}" for number in range(200)]
     assert {status for _, status in found} == {"FINISHED"}
-
-
-class MlflowServer:
-    """An MLflow server on a port of this machine; it can be stopped and started again with its data."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        environment = os.environ | {
-            "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{self._folder}/server.db",
-            "MLFLOW_ARTIFACTS_DESTINATION": str(self._folder / "files"),
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
-        with tempfile.TemporaryFile() as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", "--port", str(self._port), "--workers", "2"],
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + 120
-        while True:
-            with contextlib.suppress(urllib.error.URLError, OSError):
-                urllib.request.urlopen(f"{self.url}/health", timeout=2).close()
-                return
-            assert time.monotonic() < deadline, "the server did not start"
-            assert self._process.poll() is None, "the server has ended"
-            time.sleep(0.2)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, 9)
-            self._process.wait()
-            self._process = None

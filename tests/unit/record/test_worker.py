@@ -14,7 +14,7 @@ from akq_dist import _core
 from akq_dist.backtest import build_plan
 from akq_dist.data import panel_from_frame
 from akq_dist.errors import ExecutorError
-from akq_dist.record.protocols import Batch, Job
+from akq_dist.record.protocols import NO_TRIAL, Batch, Job
 from akq_dist.record.serial import SerialExecutor
 from akq_dist.record.worker import ERROR_BYTES, Worker
 from akq_dist.specs import parse_sweep
@@ -159,7 +159,10 @@ def test_a_bad_trial_of_a_python_strategy_fails_alone_with_its_traceback(tmp_pat
     hashes = result.table.column("hash").to_pylist()
     assert hashes[0] != ""
     assert hashes[1] == ""
-    again = worker.run(batch({"fast": 2, "slow": 20}))
+    told: list[tuple[int, int]] = []
+    worker.on_trial = lambda number, n_trials: told.append((number, n_trials))
+    again = worker.run(batch({"fast": 2, "slow": 20}, {"fast": 3, "slow": 20}))
+    assert told == [(40, 1), (41, 1), (NO_TRIAL, 0)], "the end of the last trial is told"
     assert again.table.column("hash")[0].as_py() == hashes[0], "a bad trial leaves nothing behind"
 
 
