@@ -256,20 +256,24 @@ class Sweep:
 
         return make_report(self._store(), self._prepare)
 
-    def validation(self) -> Validation:
+    def validation(self, objective: str | None = None) -> Validation:
         """Judge the train-best trial of each fold on time that it has not seen; see `validate`.
 
-        Runs these trials again over their test windows. Raises AkqStudyError for a sweep without `validate`.
+        `objective` names the one that chooses where there are several. Trials run again over their test windows. Raises
+        AkqStudyError for a sweep without `validate`.
         """
         from akq_dist.search.validation import validation
 
-        return validation(self._prepare(), self._store())
+        return validation(self._prepare(), self._store(), objective)
 
-    def open_holdout(self) -> HoldoutResult:
-        """Run the winner on the sealed time. Every call is counted, and only the first is an honest test."""
+    def open_holdout(self, objective: str | None = None, number: int | None = None) -> HoldoutResult:
+        """Run the winner on the sealed time. Every call is counted, and only the first is an honest test.
+
+        With several objectives name the value to report and the number of one of `pareto`.
+        """
         from akq_dist.search.validation import open_holdout
 
-        return open_holdout(self._prepare(), self._store())
+        return open_holdout(self._prepare(), self._store(), objective, number)
 
     def estimate(self) -> Estimate:
         """Measure this machine for a moment and say what the sweep will cost; nothing is recorded."""
@@ -457,10 +461,13 @@ def validate_study(
     *,
     ledger: str | Path = "akq/ledger.db",
     overrides: Sequence[str] = (),
+    objective: str | None = None,
     holdout: bool = False,
+    number: int | None = None,
 ) -> tuple[Validation, HoldoutResult | None]:
     """Judge a recorded study on time that its trials have not seen; `holdout` opens the sealed time as well.
 
+    With several objectives `objective` names the one that chooses, `number` the trial for the holdout.
     Raises AkqStudyError when there is no such study, it has no section `validate`, or the sweep has changed.
     """
     from akq_dist.search.prepare import prepare
@@ -472,8 +479,8 @@ def validate_study(
         record = book.find(name)
         assert record is not None
         store, prepared = TrialStore(book, record), prepare(request)
-        found = validation(prepared, store)
-        return found, open_holdout(prepared, store) if holdout else None
+        found = validation(prepared, store, objective)
+        return found, open_holdout(prepared, store, objective, number) if holdout else None
     finally:
         book.close()
 

@@ -160,6 +160,13 @@ def sweep_validate(
     holdout: Annotated[
         bool, typer.Option("--holdout", help="Run the winner on the sealed time; every look is counted.")
     ] = False,
+    objective: Annotated[
+        str | None, typer.Option("--objective", metavar="NAME", help="What chooses, when there are several.")
+    ] = None,
+    trial: Annotated[
+        int | None,
+        typer.Option("--trial", metavar="N", help="Trial for the holdout, when no single one is the winner."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write the joined out-of-sample equity as Parquet."),
@@ -167,9 +174,10 @@ def sweep_validate(
     json_: Json = False,
 ) -> int:
     """Judge a study with a section `validate` out of sample: folds, joined equity, efficiency."""
-    from akq_dist.cli.sweep_commands import validate
+    from akq_dist.cli.sweep_commands import Chosen, validate
 
-    return validate(target, set_ or [], ledger, out, holdout=holdout, as_json=json_)
+    chosen = Chosen(objective, holdout=holdout, number=trial)
+    return validate(target, set_ or [], ledger, out, chosen, as_json=json_)
 
 
 @sweep_app.command("export")

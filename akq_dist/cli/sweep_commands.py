@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from akq_dist.cli.console import count_text, duration_text, params_text, print_json, print_table, say
@@ -108,18 +109,39 @@ def verify(target: str, overrides: Sequence[str], ledger: Path, *, repair: bool,
     return OK if found.ok else CHECK_FAILED
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What is to be judged out of sample."""
+
+    objective: str | None = None
+    """What chooses, where there are several objectives."""
+    holdout: bool = False
+    number: int | None = None
+    """Trial for the holdout."""
+
+
 def validate(
-    target: str, overrides: Sequence[str], ledger: Path, out: Path | None, *, holdout: bool, as_json: bool
+    target: str, overrides: Sequence[str], ledger: Path, out: Path | None, chosen: Chosen, *, as_json: bool
 ) -> int:
     """Print what a validated study is worth out of sample."""
     from akq_dist.sweep import validate_study
 
-    found, opened = validate_study(target, ledger=ledger, overrides=overrides, holdout=holdout)
+    found, opened = validate_study(
+        target,
+        ledger=ledger,
+        overrides=overrides,
+        objective=chosen.objective,
+        holdout=chosen.holdout,
+        number=chosen.number,
+    )
     if out is not None:
         import polars as pl
 
+        from akq_dist.record.files import whole_file
+
         curves = [curve.with_columns(pl.lit(ix).alias("path")) for ix, curve in enumerate(found.curves)]
-        pl.concat(curves).write_parquet(out)
+        with whole_file(out, "the out-of-sample equity") as partial:
+            pl.concat(curves).write_parquet(partial)
     if as_json:
         facts = found.to_dict()
         if opened is not None:

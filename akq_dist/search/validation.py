@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from akq_dist.errors import AkqStudyError
+from akq_dist.errors import AkqStudyError, AkqUsageError
 from akq_dist.record.protocols import Batch
 from akq_dist.record.windowed import with_window
 from akq_dist.record.worker import Worker
 from akq_dist.search.best import feasible_rows, rank_best
 from akq_dist.search.judge import Judge
+from akq_dist.search.ranking import best_trials
 from akq_dist.search.replay import refuse_changes
+from akq_dist.specs.suggest import did_you_mean
 from akq_dist.validate import paths
 
 if TYPE_CHECKING:
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from akq_dist.record.trials import TrialStore
+    from akq_dist.search.judge import Objective
     from akq_dist.search.prepare import Prepared
     from akq_dist.validate import Fold, Window, WindowSet
 
 HOLDOUT_VIEW = "holdout"
 """Name under which the ledger counts how often the holdout has been opened."""
 
+_LISTED = 20
 _EPOCH = dt.date(1970, 1, 1).toordinal()
 
 
@@ -91,19 +95,20 @@ class Validation:
         }
 
 
-def validation(prepared: Prepared, store: TrialStore) -> Validation:
+def validation(prepared: Prepared, store: TrialStore, objective: str | None = None) -> Validation:
     """Choose the best trial of each fold by its train windows and join their test windows.
 
-    With several objectives the first one chooses. Raises AkqStudyError for a sweep without `validate`.
+    `objective` names what chooses where a sweep has several objectives: folds have one winner, not a front. Raises
+    AkqStudyError for a sweep without `validate`, AkqUsageError where the objective is not named or not known.
     """
     windows = _windows(prepared)
     refuse_changes(store.study, prepared, f"study '{store.study.name}' cannot be validated")
-    objective = prepared.judge.objectives[0]
-    table = _window_values(prepared, store, windows, objective.output)
+    chooser = _chooser(prepared, objective)
+    table = _window_values(prepared, store, windows, chooser.output)
     folds, curves = [], []
     equity: dict[tuple[int, Window], pl.DataFrame] = {}
     for ix, fold in enumerate(windows.folds):
-        folds.append(_fold_result(ix, fold, windows, prepared, table))
+        folds.append(_fold_result(ix, fold, windows, chooser, table))
     for chosen in _routes(prepared, windows):
         parts = []
         for fold_ix, window in chosen:
@@ -115,20 +120,36 @@ def validation(prepared: Prepared, store: TrialStore) -> Validation:
                 equity[number, window] = _equity(prepared, store, number, window)
             parts.append((fold_ix, equity[number, window]))
         curves.append(_join(parts))
-    return Validation(objective.output, tuple(folds), tuple(curves))
+    return Validation(chooser.output, tuple(folds), tuple(curves))
 
 
-def open_holdout(prepared: Prepared, store: TrialStore) -> HoldoutResult:
-    """Run the winner of the study on the sealed time, and count that somebody looked."""
+def open_holdout(
+    prepared: Prepared, store: TrialStore, objective: str | None = None, number: int | None = None
+) -> HoldoutResult:
+    """Run the winner of the study on the sealed time, and count that somebody looked.
+
+    Where a sweep has several objectives `number` is one of the trials that no other dominates, and `objective` the
+    value that is reported. Raises AkqStudyError where there is nothing to open, AkqUsageError where a choice is
+    missing.
+    """
     spec = prepared.spec.validate_
     if spec is None or spec.holdout is None:
         raise AkqStudyError(f"study '{store.study.name}' has no holdout; write validate.holdout.from")
-    from akq_dist.search.views import best_numbers
-
     refuse_changes(store.study, prepared, "the holdout cannot be opened")
-    best = best_numbers(prepared.judge, store, 1)
+    chooser = _chooser(prepared, objective)
+    best = [record.number for record in best_trials(prepared.judge, store)]
     if not best:
         raise AkqStudyError(f"study '{store.study.name}' has no winner to run on the holdout")
+    if number is None and len(prepared.judge.objectives) > 1:
+        raise AkqUsageError(
+            f"study '{store.study.name}' has several objectives, so {len(best):,} trials and no single winner; name "
+            f"the one to run on the holdout with --trial: {_listed(best)}"
+        )
+    number = best[0] if number is None else number
+    if number not in best:
+        raise AkqUsageError(
+            f"--trial: {number} is no winner of the study; the holdout is for {_listed(best)}"
+        )
     if store.numbers()[1]:
         raise AkqStudyError(
             f"study '{store.study.name}' has open trials; the holdout is for a finished study"
@@ -136,21 +157,21 @@ def open_holdout(prepared: Prepared, store: TrialStore) -> HoldoutResult:
     last = max(prepared.dates)
     # Counted before it is run: a look that failed half-way was a look.
     openings = store.watermark(HOLDOUT_VIEW)[0] + 1
-    store.set_watermark(HOLDOUT_VIEW, openings, {"number": best[0], "from": spec.holdout.from_.isoformat()})
+    store.set_watermark(HOLDOUT_VIEW, openings, {"number": number, "from": spec.holdout.from_.isoformat()})
     worker = _worker_over(prepared, spec.holdout.from_, last)
-    table = worker.run(_batch(store, best[0])).table
-    column = table.column(prepared.judge.objectives[0].output)[0].as_py()
+    table = worker.run(_batch(store, number)).table
+    column = table.column(chooser.output)[0].as_py()
     value = None if column is None or not np.isfinite(column) else float(column)
-    return HoldoutResult(best[0], spec.holdout.from_, last, value, openings)
+    return HoldoutResult(number, spec.holdout.from_, last, value, openings)
 
 
 def _fold_result(
-    ix: int, fold: Fold, windows: WindowSet, prepared: Prepared, table: tuple[Any, Any, Any]
+    ix: int, fold: Fold, windows: WindowSet, chooser: Objective, table: tuple[Any, Any, Any]
 ) -> FoldResult:
     numbers, values, feasible = table
     train, test = windows.mean(values, fold.train), windows.mean(values, fold.test)
     usable = feasible & np.isfinite(train)
-    chosen = rank_best(_single(prepared.judge), numbers[usable], train[usable][:, np.newaxis], 1)
+    chosen = rank_best(Judge([chooser.output], [chooser]), numbers[usable], train[usable][:, np.newaxis], 1)
     if not chosen:
         return FoldResult(ix, fold.train, fold.test, None, None, None)
     row = int(np.flatnonzero(numbers == chosen[0])[0])
@@ -246,10 +267,21 @@ def _batch(store: TrialStore, number: int) -> Batch:
     return Batch(0, block.numbers, np.ascontiguousarray(block.points))
 
 
-def _single(judge: Judge) -> Judge:
-    """Return a judge of the first objective alone."""
-    objective = judge.objectives[0]
-    return Judge([objective.output], [objective])
+def _chooser(prepared: Prepared, name: str | None) -> Objective:
+    """Return the objective of a name, which a sweep with one objective need not give."""
+    known = {objective.output: objective for objective in prepared.judge.objectives}
+    if name is None and len(known) > 1:
+        raise AkqUsageError(
+            f"the sweep has several objectives; name the one that counts with --objective: {', '.join(known)}"
+        )
+    if name is not None and name not in known:
+        raise AkqUsageError(f"--objective: unknown objective {name!r}{did_you_mean(name, list(known))}")
+    return known[name] if name is not None else prepared.judge.objectives[0]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    more = ", ..." if len(numbers) > _LISTED else ""
+    return ", ".join(str(number) for number in numbers[:_LISTED]) + more
 
 
 def _windows(prepared: Prepared) -> WindowSet:

@@ -203,3 +203,28 @@ def test_the_command_prints_folds_and_counts_looks(folder: Path, capsys: pytest.
         shown = capsys.readouterr()
         assert f"look {look}" in shown.err
         assert ("no test any more" in shown.err) == (look == 2)
+
+
+def test_with_several_objectives_the_one_that_chooses_is_named(folder: Path) -> None:
+    two = [{"metric": "sharpe", "aggregate": "median"}, {"metric": "max_drawdown", "aggregate": "median"}]
+    handle = run(folder, WALK, objective=two)
+    with pytest.raises(AkqUsageError, match=r"--objective: sharpe\.median, max_drawdown\.median"):
+        handle.validation()
+    with pytest.raises(AkqUsageError, match=r"did you mean 'sharpe\.median'"):
+        handle.validation("sharpe.medan")
+    by_name = {name: handle.validation(name) for name in ("sharpe.median", "max_drawdown.median")}
+    for ix, (name, found) in enumerate(by_name.items()):
+        assert found.objective == name
+        # One objective alone, over the same points, chooses the same trials.
+        alone = run(folder, WALK, objective=two[ix], name=f"alone-{ix}")
+        assert [fold.number for fold in found.folds] == [fold.number for fold in alone.validation().folds]
+        alone.close()
+    winners = [record.number for record in handle.pareto]
+    others = sorted(set(range(12)) - set(winners))
+    with pytest.raises(AkqUsageError, match=f"--trial: {winners[0]}"):
+        handle.open_holdout("sharpe.median")
+    with pytest.raises(AkqUsageError, match=f"{others[0]} is no winner"):
+        handle.open_holdout("sharpe.median", others[0])
+    opened = handle.open_holdout("max_drawdown.median", winners[-1])
+    assert (opened.number, opened.openings) == (winners[-1], 1), "what was refused was no look"
+    handle.close()
