@@ -167,11 +167,10 @@ def test_a_frozen_server_that_thaws_gets_everything_before_the_sweep_ends(
 
 @pytest.mark.slow
 def test_a_slow_server_does_not_slow_the_search(folder: Path, server: MlflowServer) -> None:
-    # Warm: what is imported once is not what a slow server costs.
-    undisturbed_s(folder)
-    alone_s = undisturbed_s(folder)
     server.start()
+    # What is imported once is not what a slow server costs.
     made(folder, server.url, "warm").run().close()
+    alone_s = undisturbed_s(folder)
     with Delay(server.url, 2.0) as delay:
         handle = made(folder, delay.url, "slow").start()
         wait_for(lambda: n_done(handle) == TRIALS)
