@@ -136,6 +136,7 @@ impl Context<'_> {
     }
 
     /// Asks for an order. Risk answers after the callbacks of this step; a refusal comes back as a report.
+    #[inline]
     pub fn submit(&mut self, request: OrderRequest) -> OrderId {
         let id = self.book.enter(self.owner, request, self.clock.ts, None);
         self.outbox.commands.push(Command::Submit(id));
@@ -220,10 +221,14 @@ impl Context<'_> {
     }
 
     /// Turns the targets of a callback into market orders, reductions first.
+    #[inline]
     pub(crate) fn resolve_targets(&mut self) {
-        if self.outbox.targets.is_empty() {
-            return;
+        if !self.outbox.targets.is_empty() {
+            self.submit_targets();
         }
+    }
+
+    fn submit_targets(&mut self) {
         let targets = std::mem::take(&mut self.outbox.targets);
         let mut openings = Vec::new();
         for &(instrument, target, tag) in &targets {

@@ -321,10 +321,12 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if self.engine.has_columns {
             self.read_columns(bars);
         }
-        self.call(|strategy, ctx| {
-            strategy.on_step(ctx, bars);
-            Ok(())
-        })?;
+        if S::WANTS_STEPS {
+            self.call(|strategy, ctx| {
+                strategy.on_step(ctx, bars);
+                Ok(())
+            })?;
+        }
         if !close_fills && !self.engine.book.pending.is_empty() {
             self.fill_pending()?;
         }
@@ -358,7 +360,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
                 self.call(|strategy, ctx| strategy.on_bar(ctx, bar))?;
             }
         }
-        self.call(|strategy, ctx| strategy.on_bars(ctx, bars))?;
+        if self.strategy.wants_bars(self.clock.step) {
+            self.call(|strategy, ctx| strategy.on_bars(ctx, bars))?;
+        }
         if close_fills && !self.engine.book.pending.is_empty() && !self.clock.is_last_step {
             self.fill_pending()?;
         }

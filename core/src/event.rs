@@ -26,7 +26,7 @@ pub enum Event {
     /// Nothing comes after this: the session ends.
     Stop,
     /// An order from outside the strategy; it becomes an `OrderRequest`.
-    Submit(OrderRequest),
+    Submit(Box<OrderRequest>),
     /// A strategy asks; risk answers.
     OrderRequest(OrderId),
     /// A strategy takes an order back.

@@ -6,6 +6,8 @@ pub mod units;
 
 pub mod error;
 
+mod wide;
+
 pub mod model;
 
 pub mod event;

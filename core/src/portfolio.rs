@@ -81,6 +81,33 @@ pub fn is_residue(qty: f64, of: f64) -> bool {
     qty.abs() <= 1e-12 * of.abs()
 }
 
+/// The highest of some prices and one more.
+#[inline]
+fn highest(prices: &[f64], and: f64) -> f64 {
+    extreme(prices, and, |price, best| price > best)
+}
+
+/// The lowest of some prices and one more.
+#[inline]
+fn lowest(prices: &[f64], and: f64) -> f64 {
+    extreme(prices, and, |price, best| price < best)
+}
+
+/// Lane by lane: which of equal prices it finds makes no difference.
+#[inline(always)]
+fn extreme(prices: &[f64], and: f64, is_better: impl Fn(f64, f64) -> bool) -> f64 {
+    const LANES: usize = 8;
+    let better = |best: f64, price: f64| if is_better(price, best) { price } else { best };
+    let (blocks, rest) = prices.as_chunks::<LANES>();
+    let mut best = [and; LANES];
+    for block in blocks {
+        for lane in 0..LANES {
+            best[lane] = better(best[lane], block[lane]);
+        }
+    }
+    rest.iter().copied().chain(best).fold(and, better)
+}
+
 /// The account of one run.
 #[derive(Debug, Default)]
 pub struct Portfolio {
@@ -347,11 +374,9 @@ impl Portfolio {
         let mut row = fill.row as usize;
         for &(lot, qty) in self.scratch.iter().rev() {
             // Newest lot first, so that the extremes of the bars held are found in one pass back in time.
-            while row > lot.seen_from as usize {
-                row -= 1;
-                top = top.max(high[row]);
-                bottom = bottom.min(low[row]);
-            }
+            let bars = row.min(lot.seen_from as usize)..row;
+            (top, bottom) = (highest(&high[bars.clone()], top), lowest(&low[bars.clone()], bottom));
+            row = bars.start;
             let (high, low) = lot.seen.map_or((top, bottom), |(h, l)| (top.max(h), bottom.min(l)));
             let (above, below) = ((high - lot.price).max(0.0), (lot.price - low).max(0.0));
             let (favourable, adverse) = if sign > 0.0 { (above, below) } else { (below, above) };

@@ -27,6 +27,9 @@ pub trait Strategy {
     /// Whether `on_day` and `on_timer` do anything, and timers are ever set.
     const WANTS_CLOCK: bool = true;
 
+    /// Whether `on_step` does anything.
+    const WANTS_STEPS: bool = true;
+
     /// How many strategies with positions of their own stand behind this one; none where it has the account for itself.
     fn n_sleeves(&self) -> usize {
         0
@@ -99,6 +102,12 @@ pub trait Strategy {
     fn bars_to_see<'b>(&'b self, step: u32, bars: &'b [BarAt]) -> &'b [BarAt] {
         let _ = step;
         bars
+    }
+
+    /// Whether `on_bars` may do anything at this step.
+    fn wants_bars(&self, step: u32) -> bool {
+        let _ = step;
+        true
     }
 
     /// For an account of one instrument: the first of these rows at which a callback may do anything while the position

@@ -532,6 +532,7 @@ fn first_of(own: Option<&[u8]>, other: Option<&[u8]>, rows: Range<u32>) -> u32 {
 impl Strategy for RuleTrader<'_> {
     const WANTS_REPORTS: bool = false;
     const WANTS_CLOCK: bool = false;
+    const WANTS_STEPS: bool = false;
 
     #[inline]
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
@@ -600,12 +601,13 @@ impl Strategy for RuleTrader<'_> {
         next
     }
 
+    #[inline]
+    fn wants_bars(&self, step: u32) -> bool {
+        self.rules.spec.weights.is_some() && self.numbers.next_rebalance(step) == step
+    }
+
     fn on_bars(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) -> Result<(), StrategyFailure> {
-        if self.rules.spec.weights.is_none() {
-            return Ok(());
-        }
-        let step = ctx.clock.step;
-        if self.numbers.next_rebalance(step) != step {
+        if !self.wants_bars(ctx.clock.step) {
             return Ok(());
         }
         self.ranked.clear();

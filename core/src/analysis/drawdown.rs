@@ -1,6 +1,7 @@
 //! How far equity fell below its peak, and for how long.
 
-use super::numeric::{LANES, total};
+use super::numeric::Sums;
+use crate::wide::{ALL, Kernel, LANES, Lanes, Quad, dispatch};
 
 /// The deepest drawdown, and what all drawdowns together amount to. Positions count from the first point.
 ///
@@ -34,6 +35,22 @@ impl Drawdown {
 
 /// Walks the points once, fall by fall.
 pub fn drawdown(equity: &[f64]) -> Drawdown {
+    dispatch(Walk(equity))
+}
+
+struct Walk<'a>(&'a [f64]);
+
+impl Kernel for Walk<'_> {
+    type Output = Drawdown;
+
+    #[inline(always)]
+    fn run<Q: Quad>(self, machine: Q::Machine) -> Drawdown {
+        drawdown_of::<Q>(machine, self.0)
+    }
+}
+
+#[inline(always)]
+pub(super) fn drawdown_of<Q: Quad>(machine: Q::Machine, equity: &[f64]) -> Drawdown {
     let (Some(&first), n) = (equity.first(), equity.len()) else {
         return Drawdown::UNDEFINED;
     };
@@ -43,13 +60,9 @@ pub fn drawdown(equity: &[f64]) -> Drawdown {
     let mut found = Drawdown { depth: 0.0, ulcer_index: 0.0, ..Drawdown::UNDEFINED };
     let (mut peak, mut squares, mut ix) = (first, 0.0, 1);
     while ix < n {
-        let climb = equity[ix..].iter().take_while(|&&value| {
-            let climbs = value >= peak;
-            peak = if climbs { value } else { peak };
-            climbs
-        });
-        ix += climb.count();
-        let fall = Fall::from(&equity[ix..], peak);
+        ix += n_climbs::<Q>(machine, &equity[ix - 1..]);
+        peak = equity[ix - 1];
+        let fall = Fall::from::<Q>(machine, &equity[ix..], peak);
         if fall.n == 0 {
             break;
         }
@@ -74,6 +87,17 @@ pub fn drawdown(equity: &[f64]) -> Drawdown {
     found
 }
 
+/// How many points after the first one climb on, or stay.
+#[inline(always)]
+fn n_climbs<Q: Quad>(machine: Q::Machine, points: &[f64]) -> usize {
+    let Some((_, after)) = points.split_first() else { return 0 };
+    let pairs = points.as_chunks::<LANES>().0.iter().zip(after.as_chunks::<LANES>().0);
+    let climbs =
+        |(old, new): &(&Lanes, &Lanes)| Q::new(machine, **old).at_most(Q::new(machine, **new)) == ALL;
+    let n = pairs.take_while(climbs).count() * LANES;
+    n + after[n..].iter().zip(&points[n..]).take_while(|(new, old)| new >= old).count()
+}
+
 /// The points below a peak until one regains it.
 struct Fall {
     n: usize,
@@ -83,23 +107,24 @@ struct Fall {
 }
 
 impl Fall {
-    #[inline]
-    fn from(points: &[f64], peak: f64) -> Self {
+    #[inline(always)]
+    fn from<Q: Quad>(machine: Q::Machine, points: &[f64], peak: f64) -> Self {
         let part = 1.0 / peak;
-        let (mut lows, mut sums) = ([f64::INFINITY; LANES], [0.0; LANES]);
+        let (peaks, parts) = (Q::splat(machine, peak), Q::splat(machine, part));
+        let (mut lows, mut sums) = (Q::splat(machine, f64::INFINITY), Sums::<Q, 1>::new(machine));
         let mut n = 0;
         for chunk in points.as_chunks::<LANES>().0 {
-            if !chunk.iter().fold(true, |below, &value| below & (value < peak)) {
+            let quad = Q::new(machine, *chunk);
+            if quad.below(peaks) != ALL {
                 break;
             }
-            for lane in 0..LANES {
-                let below = (chunk[lane] - peak) * part;
-                sums[lane] += below * below;
-                lows[lane] = if chunk[lane] < lows[lane] { chunk[lane] } else { lows[lane] };
-            }
+            let below = (quad - peaks) * parts;
+            sums.add([below * below]);
+            lows = quad.or_if_below(lows);
             n += LANES;
         }
-        let mut fall = Self { n, low: lows.into_iter().fold(f64::INFINITY, f64::min), squares: total(sums) };
+        let [squares] = sums.totals();
+        let mut fall = Self { n, low: lows.lanes().into_iter().fold(f64::INFINITY, f64::min), squares };
         for &value in &points[n..] {
             if value >= peak {
                 break;

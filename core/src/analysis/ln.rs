@@ -1,7 +1,8 @@
 //! A natural logarithm for whole columns: without branches, so that a loop over it becomes vector instructions,
 //! and of basic operations only, so that it has the same bits on every machine.
 
-use super::numeric::{LANES, each};
+use super::numeric::{Sums, padded};
+use crate::wide::{ALL, LANES, Quad};
 
 /// `(atanh(s) / s - 1) / s^2` as a polynomial in `s^2`: interpolated at the seven Chebyshev points of the range
 /// that `abs(s) <= (sqrt(2) - 1) / (sqrt(2) + 1)` leaves. Its error in `ln` is below 1e-17 of the value.
@@ -15,56 +16,65 @@ const TAIL: [f64; 7] = [
     0.073_082_249_103_912_38,
 ];
 
-const MANTISSA_BITS: u32 = 52;
-const BIAS: u64 = 1023 << MANTISSA_BITS;
-/// The bits of the square root of one half.
-const ROOT_OF_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
-/// A number whose lowest mantissa bit is worth 1: an integer below 2^52 in its place makes it that much larger.
-const TWO_52: f64 = 4_503_599_627_370_496.0;
-
 /// `ln(x)` to about two units in the last place; NaN for what is not a normal number above zero.
 #[inline(always)]
-fn ln(x: f64) -> f64 {
+fn ln<Q: Quad>(machine: Q::Machine, x: Q) -> Q {
+    let same = |value: f64| Q::splat(machine, value);
     // x = m 2^k with m from sqrt(1/2) to sqrt(2), so that x near 1 has k = 0 and keeps all its digits.
-    let bits = x.to_bits();
-    let exponent = bits.wrapping_sub(ROOT_OF_HALF).wrapping_add(BIAS) >> MANTISSA_BITS;
-    let m = f64::from_bits(bits.wrapping_sub(exponent << MANTISSA_BITS).wrapping_add(BIAS));
-    let k = f64::from_bits(TWO_52.to_bits() | exponent) - (TWO_52 + 1023.0);
+    let (m, k) = x.mantissa_and_exponent();
     // ln(m) = 2 atanh(s)
-    let s = (m - 1.0) / (m + 1.0);
+    let s = (m - same(1.0)) / (m + same(1.0));
     let z = s * s;
     // In pairs rather than one after the other: shorter chains of dependent operations.
-    let (z2, [t0, t1, t2, t3, t4, t5, t6]) = (z * z, TAIL);
+    let (z2, [t0, t1, t2, t3, t4, t5, t6]) = (z * z, TAIL.map(same));
     let tail = (t0 + t1 * z) + (t2 + t3 * z) * z2 + ((t4 + t5 * z) + t6 * z2) * (z2 * z2);
-    let value = k * std::f64::consts::LN_2 + (2.0 * s + 2.0 * s * (z * tail));
-    if (f64::MIN_POSITIVE..f64::INFINITY).contains(&x) { value } else { f64::NAN }
+    let twice = same(2.0) * s;
+    let value = k * same(std::f64::consts::LN_2) + (twice + twice * (z * tail));
+    let below_infinity = same(f64::INFINITY).if_above(x, value, same(f64::NAN));
+    same(f64::MIN_POSITIVE).if_above(x, same(f64::NAN), below_infinity)
 }
 
-/// Writes `ln(x * scale)` of every element.
-pub(super) fn ln_column(xs: &[f64], scale: f64, out: &mut Vec<f64>) {
-    out.clear();
+/// Writes `ln(x * scale)` of every element; gives their sum.
+#[inline(always)]
+pub(super) fn ln_column<Q: Quad>(machine: Q::Machine, xs: &[f64], scale: f64, out: &mut Vec<f64>) -> f64 {
+    // Old values are overwritten below; only growth has to be filled in.
     out.resize(xs.len(), 0.0);
+    let mut sum = Sums::<Q, 1>::new(machine);
+    let scale = Q::splat(machine, scale);
     let (from, rest) = xs.as_chunks::<LANES>();
     let (to, last) = out.as_chunks_mut::<LANES>();
     // An account that is out of the market keeps its equity, and with it the logarithm.
-    let (mut known, mut known_ln) = (f64::NAN, f64::NAN);
+    let (mut known, mut known_ln) = (Q::splat(machine, f64::NAN), Q::splat(machine, f64::NAN));
     for (source, target) in from.iter().zip(to) {
-        if source.iter().fold(true, |same, &x| same & (x == known)) {
-            *target = [known_ln; LANES];
+        let x = Q::new(machine, *source);
+        if x.equal(known) != ALL {
+            let lns = ln(machine, x * scale);
+            *target = lns.lanes();
+            sum.add([lns]);
+            known = Q::splat(machine, source[LANES - 1]);
+            known_ln = Q::splat(machine, target[LANES - 1]);
         } else {
-            *target = each(|lane| ln(source[lane] * scale));
-            (known, known_ln) = (source[LANES - 1], target[LANES - 1]);
+            *target = known_ln.lanes();
+            sum.add([known_ln]);
         }
     }
-    for (source, target) in rest.iter().zip(last) {
-        *target = ln(source * scale);
-    }
+    let lns = ln(machine, Q::new(machine, padded(rest, 1.0)) * scale);
+    last.copy_from_slice(&lns.lanes()[..last.len()]);
+    sum.add_first(machine, [lns], last.len());
+    let [total] = sum.totals();
+    total
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::numeric::sum;
     use super::*;
+    use crate::wide::Plain;
     use proptest::prelude::*;
+
+    fn ln(x: f64) -> f64 {
+        super::ln((), Plain::splat((), x)).lanes()[0]
+    }
 
     #[test]
     fn edges() {
@@ -82,7 +92,8 @@ mod tests {
         let mut xs: Vec<f64> = (1..20).map(|i| f64::from(i) * 0.3).collect();
         xs[6..17].fill(1.5);
         let mut out = vec![9.0; 40];
-        ln_column(&xs, 2.0, &mut out);
+        let total = ln_column::<Plain>((), &xs, 2.0, &mut out);
+        assert_eq!(total, sum(&out));
         assert_eq!(out, xs.iter().map(|x| ln(x * 2.0)).collect::<Vec<_>>());
     }
 

@@ -1,8 +1,6 @@
 //! Sums over slices and the test for "no variation".
 
-/// Accumulators per quantity: independent chains, so that the additions of a long slice overlap. The order of
-/// additions is fixed, hence so are the bits.
-pub(super) const LANES: usize = 4;
+use crate::wide::{LANES, Lanes, Plain, Quad, each};
 
 /// What is left of a constant series after rounding, relative to its largest magnitude.
 pub(super) const FLAT_REL: f64 = 1e-12;
@@ -11,89 +9,107 @@ pub(super) const FLAT_REL: f64 = 1e-12;
 /// A deviation below it says nothing about the equity.
 pub(super) const EQUITY_NOISE: f64 = 4.0 * f64::EPSILON;
 
-/// Elements that one operation handles together.
-pub(super) type Lanes = [f64; LANES];
+/// Running totals of `K` quantities, four chains each, so that the additions of a long slice overlap. The order of
+/// additions is fixed, hence so are the bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sums<Q, const K: usize>([Q; K]);
 
-/// Applies a function to each lane; the compiler turns the loop into vector instructions.
-#[inline(always)]
-pub(super) fn each(mut f: impl FnMut(usize) -> f64) -> Lanes {
-    let mut out = [0.0; LANES];
-    for (lane, slot) in out.iter_mut().enumerate() {
-        *slot = f(lane);
+impl<Q: Quad, const K: usize> Sums<Q, K> {
+    #[inline(always)]
+    pub fn new(machine: Q::Machine) -> Self {
+        Self([Q::splat(machine, 0.0); K])
     }
-    out
+
+    #[inline(always)]
+    pub fn add(&mut self, terms: [Q; K]) {
+        for (total, term) in self.0.iter_mut().zip(terms) {
+            *total = *total + term;
+        }
+    }
+
+    /// Adds the terms of the first lanes only: whole quads all the same, since a zero added to a total that began at
+    /// zero changes no bit of it.
+    #[inline(always)]
+    pub fn add_first(&mut self, machine: Q::Machine, terms: [Q; K], n_lanes: usize) {
+        self.add(terms.map(|term| {
+            let lanes = term.lanes();
+            Q::new(machine, each(|lane| if lane < n_lanes { lanes[lane] } else { 0.0 }))
+        }));
+    }
+
+    #[inline(always)]
+    pub fn totals(self) -> [f64; K] {
+        self.0.map(total)
+    }
+}
+
+/// The elements behind the last whole chunk, and something else in the lanes that are left.
+#[inline(always)]
+pub(super) fn padded(rest: &[f64], with: f64) -> Lanes {
+    each(|lane| rest.get(lane).copied().unwrap_or(with))
 }
 
 /// Sums `K` quantities of every element in one pass; `f` maps lanes to lanes, each by itself.
 #[inline(always)]
-pub(super) fn sums<const K: usize>(xs: &[f64], f: impl Fn(Lanes) -> [Lanes; K]) -> [f64; K] {
-    let mut acc = [[0.0_f64; LANES]; K];
+pub(super) fn sums<Q: Quad, const K: usize>(
+    machine: Q::Machine,
+    xs: &[f64],
+    f: impl Fn(Q) -> [Q; K],
+) -> [f64; K] {
+    let mut sums = Sums::new(machine);
     let (chunks, rest) = xs.as_chunks::<LANES>();
     for chunk in chunks {
-        let terms = f(*chunk);
-        for (total, term) in acc.iter_mut().zip(&terms) {
-            for lane in 0..LANES {
-                total[lane] += term[lane];
-            }
-        }
+        sums.add(f(Q::new(machine, *chunk)));
     }
-    let mut last = [0.0; LANES];
-    last[..rest.len()].copy_from_slice(rest);
-    let terms = f(last);
-    for (total, term) in acc.iter_mut().zip(&terms) {
-        for lane in 0..rest.len() {
-            total[lane] += term[lane];
-        }
-    }
-    acc.map(total)
+    sums.add_first(machine, f(Q::new(machine, padded(rest, 0.0))), rest.len());
+    sums.totals()
 }
 
 #[inline(always)]
-pub(super) fn total([a, b, c, d]: Lanes) -> f64 {
+pub(super) fn total<Q: Quad>(quad: Q) -> f64 {
+    let [a, b, c, d] = quad.lanes();
     (a + b) + (c + d)
 }
 
-#[inline]
+/// The largest lane, or zero.
+#[inline(always)]
+pub(super) fn largest<Q: Quad>(quad: Q) -> f64 {
+    quad.lanes().into_iter().fold(0.0, f64::max)
+}
+
 pub(super) fn sum(xs: &[f64]) -> f64 {
-    let [total] = sums(xs, |x| [x]);
+    let [total] = sums::<Plain, 1>((), xs, |x| [x]);
     total
 }
 
 /// NaN for an empty slice.
-#[inline]
 pub(super) fn mean(xs: &[f64]) -> f64 {
     sum(xs) / xs.len() as f64
 }
 
 /// Largest magnitude; a NaN is passed over.
-#[inline]
 pub(super) fn max_abs(xs: &[f64]) -> f64 {
-    let mut acc = [0.0_f64; LANES];
     let (chunks, rest) = xs.as_chunks::<LANES>();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            let x = chunk[lane].abs();
-            acc[lane] = if x > acc[lane] { x } else { acc[lane] };
-        }
-    }
-    rest.iter().map(|x| x.abs()).chain(acc).fold(0.0, f64::max)
+    let rest = padded(rest, 0.0);
+    let sizes = chunks.iter().chain([&rest]).map(|chunk| Plain::new((), *chunk).abs());
+    largest(sizes.fold(Plain::splat((), 0.0), |most, size| size.or_if_above(most)))
 }
 
 /// Sample standard deviation (ddof 1) about a mean computed before; NaN below two values.
-#[inline]
 pub(super) fn std_about(xs: &[f64], mean: f64) -> f64 {
     if xs.len() < 2 {
         return f64::NAN;
     }
-    let [d1, d2] = sums(xs, |x| {
-        let d = each(|i| x[i] - mean);
-        [d, each(|i| d[i] * d[i])]
+    let mean = Plain::splat((), mean);
+    let [d1, d2] = sums::<Plain, 2>((), xs, |x| {
+        let d = x - mean;
+        [d, d * d]
     });
     variance(xs.len(), d1, d2).sqrt()
 }
 
 /// Variance (ddof 1) from the first two sums about an approximate mean: the first corrects for its rounding.
-#[inline]
+#[inline(always)]
 pub(super) fn variance(n: usize, d1: f64, d2: f64) -> f64 {
     let n = n as f64;
     let variance = (d2 - d1 * d1 / n) / (n - 1.0);
@@ -102,7 +118,7 @@ pub(super) fn variance(n: usize, d1: f64, d2: f64) -> f64 {
 }
 
 /// Whether a deviation is rounding only. `noise` is the absolute rounding of one value.
-#[inline]
+#[inline(always)]
 pub(super) fn is_flat(std: f64, max_abs: f64, noise: f64) -> bool {
     std <= (FLAT_REL * max_abs).max(noise)
 }
@@ -115,7 +131,7 @@ mod tests {
     fn sums_take_every_element_once() {
         for n in 0..20 {
             let xs: Vec<f64> = (1..=n).map(f64::from).collect();
-            let [s1, s2] = sums(&xs, |x| [x, each(|i| x[i] * x[i])]);
+            let [s1, s2] = sums::<Plain, 2>((), &xs, |x| [x, x * x]);
             let n = f64::from(n);
             assert_eq!(s1, n * (n + 1.0) / 2.0);
             assert_eq!(s2, n * (n + 1.0) * (2.0 * n + 1.0) / 6.0);

@@ -1,14 +1,16 @@
 //! One row of metrics from one run.
 
-use super::drawdown::{Drawdown, drawdown};
+use super::drawdown::{Drawdown, drawdown, drawdown_of};
 use super::metric::{Ix, METRICS, N_METRICS, Row};
-use super::numeric::{max_abs, mean};
 use super::relative::Relative;
-use super::returns::{Origin, ReturnStats, is_solvent, n_date_changes, period_returns, to_daily, wealth_of};
+use super::returns::{
+    FirstSums, Origin, ReturnStats, is_solvent, n_date_changes, period_returns, to_daily, wealth_of,
+};
 use super::tails::Tails;
 use super::trend::Trend;
 use super::trips::trip_stats;
 use crate::model::RoundTrip;
+use crate::wide::{Kernel, Plain, Quad, dispatch};
 use serde::{Deserialize, Serialize};
 
 /// What one return stands for.
@@ -45,6 +47,10 @@ impl MetricSettings {
     fn year(&self) -> f64 {
         let a = self.periods_per_year;
         if a > 0.0 && a.is_finite() { a } else { f64::NAN }
+    }
+
+    fn mar_per_period(&self) -> f64 {
+        self.mar / self.year()
     }
 }
 
@@ -94,6 +100,22 @@ impl Scratch {
 
 /// Fills a row of [`METRICS`]; undefined is NaN. A row of another length is filled with NaN.
 pub fn summarize(run: &RunSummary<'_>, scratch: &mut Scratch, out: &mut [f64]) {
+    dispatch(FillRow(run, scratch, out));
+}
+
+struct FillRow<'a>(&'a RunSummary<'a>, &'a mut Scratch, &'a mut [f64]);
+
+impl Kernel for FillRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<Q: Quad>(self, machine: Q::Machine) {
+        fill_row::<Q>(machine, self.0, self.1, self.2);
+    }
+}
+
+#[inline(always)]
+fn fill_row<Q: Quad>(machine: Q::Machine, run: &RunSummary<'_>, scratch: &mut Scratch, out: &mut [f64]) {
     out.fill(f64::NAN);
     let Ok(out) = <&mut [f64; N_METRICS]>::try_from(out) else {
         return;
@@ -101,7 +123,7 @@ pub fn summarize(run: &RunSummary<'_>, scratch: &mut Scratch, out: &mut [f64]) {
     let mut row = Row(out);
     counts(run, &mut row);
     trips(run.trips, &mut row);
-    let fall = drawdown(run.equity);
+    let fall = drawdown_of::<Q>(machine, run.equity);
     steps(run, &fall, &mut row);
     let Scratch { wealth, returns, spare, n_daily_returns } = scratch;
     *n_daily_returns = n_date_changes(run.dates);
@@ -114,14 +136,15 @@ pub fn summarize(run: &RunSummary<'_>, scratch: &mut Scratch, out: &mut [f64]) {
         }
         ReturnBasis::Daily | ReturnBasis::Bar => run.equity,
     };
-    let Some(largest) = period_returns(points, returns).filter(|_| points.len() > 1) else {
+    let growth = period_returns::<Q>(machine, points, run.settings.mar_per_period(), returns);
+    let Some(growth) = growth.filter(|_| points.len() > 1) else {
         return;
     };
-    let series = Series { wealth: points, largest, origin: Origin::Equity, settings: run.settings };
-    series.metrics(returns, run.benchmark, spare, &mut row);
-    let mean_equity = mean(points);
+    let series =
+        Series { wealth: points, first: &growth.returns, origin: Origin::Equity, settings: run.settings };
+    series.metrics::<Q>(machine, returns, run.benchmark, spare, &mut row);
     let years = returns.len() as f64 / run.settings.year();
-    row.set(Ix::Turnover, run.counts.traded_notional / mean_equity / years);
+    row.set(Ix::Turnover, run.counts.traded_notional / growth.mean_wealth / years);
 }
 
 /// The metrics of a plain series of returns, by the same functions; wealth starts at 1, and that start counts as
@@ -141,8 +164,9 @@ pub fn summarize_returns(
         row.set(Ix::TotalReturn, wealth.last().map_or(f64::NAN, |last| last - 1.0));
         fall_metrics(&fall, &mut row);
         if is_solvent(&wealth) {
-            let series = Series { wealth: &wealth, largest: max_abs(r), origin: Origin::Given, settings };
-            series.metrics(r, benchmark, &mut spare, &mut row);
+            let first = FirstSums::of(r, settings.mar_per_period());
+            let series = Series { wealth: &wealth, first: &first, origin: Origin::Given, settings };
+            series.metrics::<Plain>((), r, benchmark, &mut spare, &mut row);
         }
     }
     let shown = OF_RETURNS.iter().chain(if benchmark.is_some() { OF_BENCHMARK } else { &[] });
@@ -175,19 +199,26 @@ const OF_BENCHMARK: &[Ix] =
 /// Wealth above zero at the start and after each return.
 struct Series<'a> {
     wealth: &'a [f64],
-    /// Largest magnitude of the returns.
-    largest: f64,
+    first: &'a FirstSums,
     origin: Origin,
     settings: &'a MetricSettings,
 }
 
 impl Series<'_> {
     /// Expects the drawdown in the row already.
-    fn metrics(&self, returns: &[f64], benchmark: Option<&[f64]>, spare: &mut Vec<f64>, row: &mut Row<'_>) {
+    #[inline(always)]
+    fn metrics<Q: Quad>(
+        &self,
+        machine: Q::Machine,
+        returns: &[f64],
+        benchmark: Option<&[f64]>,
+        spare: &mut Vec<f64>,
+        row: &mut Row<'_>,
+    ) {
         let a = self.settings.year();
         let n = returns.len() as f64;
-        let (risk_free, mar) = (self.settings.risk_free / a, self.settings.mar / a);
-        let stats = ReturnStats::of(returns, self.largest, mar, self.origin);
+        let (risk_free, mar) = (self.settings.risk_free / a, self.settings.mar_per_period());
+        let stats = ReturnStats::of::<Q>(machine, returns, self.first, self.origin);
         row.set(Ix::Volatility, stats.std * a.sqrt());
         row.set(Ix::Sharpe, (stats.mean - risk_free) / positive(stats.std) * a.sqrt());
         row.set(Ix::Sortino, (stats.mean - mar) / positive(stats.downside) * a.sqrt());
@@ -199,7 +230,7 @@ impl Series<'_> {
             row.set(Ix::Cagr, (growth * a / n).exp_m1());
             row.set(Ix::Calmar, row.get(Ix::Cagr) / positive(-row.get(Ix::MaxDrawdown)));
         }
-        let trend = Trend::of(self.wealth, spare);
+        let trend = Trend::of::<Q>(machine, self.wealth, spare);
         row.set(Ix::Stability, trend.r_squared);
         row.set(Ix::KRatio, trend.slope_t * a.sqrt() / n);
         if let Some(benchmark) = benchmark {
@@ -211,7 +242,7 @@ impl Series<'_> {
             row.set(Ix::UpCapture, found.up_capture);
             row.set(Ix::DownCapture, found.down_capture);
         }
-        let tails = Tails::of(returns, stats.mean, stats.std, spare);
+        let tails = Tails::of::<Q>(machine, returns, stats.mean, stats.std, spare);
         row.set(Ix::Var95, tails.q05);
         row.set(Ix::Cvar95, tails.mean_at_or_below_q05);
         row.set(Ix::TailRatio, tails.q95.abs() / positive(tails.q05.abs()));

@@ -1,6 +1,7 @@
 //! The ends of a distribution: quantiles with linear interpolation, found by selection.
 
-use super::numeric::{each, sum, sums};
+use super::numeric::{sum, sums};
+use crate::wide::{LANES, Plain, Quad, each};
 
 /// Quantiles of a series of returns and the mean of its worst part.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,7 +17,14 @@ impl Tails {
 
     /// `mean` and `std` of the values only steer the search: any two numbers give the same result. `spare` is
     /// scratch.
-    pub fn of(values: &[f64], mean: f64, std: f64, spare: &mut Vec<f64>) -> Self {
+    #[inline(always)]
+    pub fn of<Q: Quad>(
+        machine: Q::Machine,
+        values: &[f64],
+        mean: f64,
+        std: f64,
+        spare: &mut Vec<f64>,
+    ) -> Self {
         let n = values.len();
         if n == 0 {
             return Self::UNDEFINED;
@@ -29,7 +37,8 @@ impl Tails {
         }
         let (lows, highs) = spare[..2 * n].split_at_mut(n);
         // A first cut leaves a small part of the values to select from.
-        let (n_lows, n_highs) = cut(values, mean - CUT * std, mean + CUT * std, lows, highs);
+        let bounds = (mean - CUT * std, mean + CUT * std);
+        let (n_lows, n_highs) = cut::<Q>(machine, values, bounds, lows, highs);
         let low_is_cut = n_lows >= n.min(low_ix + 2);
         // The highs are the largest `n_highs` values: their first one has this position among all.
         let first_ix = n - n_highs;
@@ -60,9 +69,16 @@ impl Tails {
 const CUT: f64 = 1.1;
 
 /// Copies what lies at or beyond the two bounds to the fronts of `lows` and `highs`, which are as long as `values`.
-fn cut(values: &[f64], low: f64, high: f64, lows: &mut [f64], highs: &mut [f64]) -> (usize, usize) {
+#[inline(always)]
+fn cut<Q: Quad>(
+    machine: Q::Machine,
+    values: &[f64],
+    (low, high): (f64, f64),
+    lows: &mut [f64],
+    highs: &mut [f64],
+) -> (usize, usize) {
     let (mut n_lows, mut n_highs) = (0, 0);
-    for &x in values {
+    let mut sort_out = |x: f64| {
         // Written always and kept by moving on: no branch to predict.
         if let (Some(low_slot), Some(high_slot)) = (lows.get_mut(n_lows), highs.get_mut(n_highs)) {
             *low_slot = x;
@@ -70,7 +86,17 @@ fn cut(values: &[f64], low: f64, high: f64, lows: &mut [f64], highs: &mut [f64])
         }
         n_lows += usize::from(x <= low);
         n_highs += usize::from(x >= high);
+    };
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let (low_quad, high_quad) = (Q::splat(machine, low), Q::splat(machine, high));
+    for chunk in chunks {
+        let quad = Q::new(machine, *chunk);
+        // An account that is out of the market has nothing but zeros for a while.
+        if quad.at_most(low_quad) | high_quad.at_most(quad) != 0 {
+            chunk.iter().for_each(|&x| sort_out(x));
+        }
     }
+    rest.iter().for_each(|&x| sort_out(x));
     (n_lows, n_highs)
 }
 
@@ -100,12 +126,14 @@ struct Zeros {
 
 impl Zeros {
     fn among(values: &[f64]) -> Self {
-        let [sum_below, n_below, n_at] = sums(values, |x| {
+        let [sum_below, n_below, n_at] = sums((), values, |x: Plain| {
+            let x = x.lanes();
             [
                 each(|i| if x[i] < 0.0 { x[i] } else { 0.0 }),
                 each(|i| if x[i] < 0.0 { 1.0 } else { 0.0 }),
                 each(|i| if x[i] == 0.0 { 1.0 } else { 0.0 }),
             ]
+            .map(|lanes| Plain::new((), lanes))
         });
         Self { sum_below, n_below, n_at }
     }
@@ -178,7 +206,7 @@ mod tests {
             };
             let worst: Vec<f64> = sorted.iter().copied().filter(|&x| x <= at(0.05) + 1e-9).collect();
             for (centre, width) in [(105.0, 61.0), (0.0, 0.0), (1e9, -1.0), (f64::NAN, 1.0), (105.0, 1e9)] {
-                let tails = Tails::of(&values, centre, width, &mut spare);
+                let tails = Tails::of::<Plain>((), &values, centre, width, &mut spare);
                 assert!((tails.q05 - at(0.05)).abs() < 1e-9, "n = {n}");
                 assert!((tails.q95 - at(0.95)).abs() < 1e-9, "n = {n}");
                 let expected = worst.iter().sum::<f64>() / worst.len() as f64;
@@ -196,14 +224,14 @@ mod tests {
         for ix in [0, 10, 20] {
             values[ix] = -1.0;
         }
-        let tails = Tails::of(&values, 1.0, 2.0, &mut Vec::new());
+        let tails = Tails::of::<Plain>((), &values, 1.0, 2.0, &mut Vec::new());
         assert_eq!((tails.q05, tails.mean_at_or_below_q05, tails.q95), (-1.0, -2.0, 2.0));
     }
 
     #[test]
     fn two_values() {
         // -2 % and 1 %: -0.02 + 0.05 * 0.03 = -0.0185; 0.01 - 0.05 * 0.03 = 0.0085
-        let tails = Tails::of(&[0.01, -0.02], -0.005, 0.02, &mut Vec::new());
+        let tails = Tails::of::<Plain>((), &[0.01, -0.02], -0.005, 0.02, &mut Vec::new());
         assert!((tails.q05 - -0.0185).abs() < 1e-17);
         assert!((tails.q95 - 0.0085).abs() < 1e-17);
         assert_eq!(tails.mean_at_or_below_q05, -0.02);
@@ -215,14 +243,14 @@ mod tests {
         let mut values = vec![0.0; 100];
         (values[10], values[40]) = (-0.03, -0.01);
         (values[20], values[50], values[70]) = (0.02, 0.02, 0.04);
-        let tails = Tails::of(&values, 0.0004, 0.005, &mut Vec::new());
+        let tails = Tails::of::<Plain>((), &values, 0.0004, 0.005, &mut Vec::new());
         assert_eq!((tails.q05, tails.q95), (0.0, 0.0));
         assert!((tails.mean_at_or_below_q05 - -0.04 / 97.0).abs() < 1e-17);
     }
 
     #[test]
     fn nothing_has_no_quantile() {
-        assert!(Tails::of(&[], 0.0, 0.0, &mut Vec::new()).q05.is_nan());
+        assert!(Tails::of::<Plain>((), &[], 0.0, 0.0, &mut Vec::new()).q05.is_nan());
         assert!(quantile(&mut [], 0.5).is_nan());
         assert!(quantile(&mut [1.0], f64::NAN).is_nan());
     }

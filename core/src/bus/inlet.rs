@@ -106,7 +106,7 @@ impl Inlet {
         if request.instrument.ix() >= n {
             return Err(InletError::UnknownInstrument { instrument: request.instrument.0, n });
         }
-        self.send(Event::Submit(request))
+        self.send(Event::Submit(Box::new(request)))
     }
 
     pub fn cancel(&self, order: OrderId) -> Result<(), InletError> {

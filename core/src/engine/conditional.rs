@@ -5,27 +5,28 @@ use super::fills::When;
 use crate::error::EngineError;
 use crate::event::{Event, ExecutionReport};
 use crate::execution::{OhlcBar, StopLimitMatch, Trail, limit_price, stop_limit_match};
-use crate::model::{Amendment, CloseReason, Order, OrderKind, OrderStatus, Reject, Side, Size};
+use crate::model::{Amendment, CloseReason, Order, OrderKind, OrderRequest, OrderStatus, Reject, Side, Size};
 use crate::strategy::Strategy;
 use crate::units::OrderId;
 
 impl<S: Strategy> Loop<'_, '_, S> {
     /// Keeps an order back while its parent works; true when it is not to be handled now.
-    pub(super) fn waits_for_parent(&mut self, child: &Order) -> bool {
-        let Some(parent) = child.request.parent else { return false };
+    pub(super) fn waits_for_parent(&mut self, child: OrderId) -> Result<bool, EngineError> {
+        let child = *self.order(child)?;
+        let Some(parent) = child.request.parent else { return Ok(false) };
         let known =
             self.engine.book.get(parent).filter(|p| parent < child.id && p.owner == child.owner).copied();
         let Some(parent) = known else {
             self.report(child.id, OrderStatus::Rejected(Reject::UnknownOrder));
-            return true;
+            return Ok(true);
         };
         if !parent.status.is_final() {
             self.engine.book.children.push(child.id);
-            return true;
+            return Ok(true);
         }
         if parent.progress.filled <= 0.0 {
             self.report(child.id, OrderStatus::Cancelled(CloseReason::Parent));
-            return true;
+            return Ok(true);
         }
         // A parent that ended in parts hands on the same part of the quantity.
         if parent.status != OrderStatus::Filled
@@ -36,7 +37,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             child.request.size =
                 Size::Qty(self.engine.contracts[child.request.instrument.ix()].lots.floor(part));
         }
-        false
+        Ok(false)
     }
 
     /// At the end of a step: hands in the orders whose parent has ended, so that they can fill from the next bar on.
@@ -80,11 +81,12 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     /// A trailing stop of a strategy starts at the close of the decision.
     pub(super) fn start_trailing(&mut self, id: OrderId) -> Result<(), EngineError> {
-        let order = *self.order(id)?;
+        let order = self.order(id)?;
         if let (Some(spec), None) = (order.request.trailing, order.birth) {
-            let best = self.engine.portfolio.last_close(order.request.instrument);
+            let OrderRequest { instrument, side, .. } = order.request;
+            let best = self.engine.portfolio.last_close(instrument);
             let distance = spec.level.distance(best);
-            let level = Trail { spec, best }.level(order.request.side);
+            let level = Trail { spec, best }.level(side);
             // A level on the wrong side of the market is refused as a bad price.
             let level = if distance > 0.0 { level } else { f64::NAN };
             self.order_mut(id)?.request.kind = OrderKind::Stop(level);

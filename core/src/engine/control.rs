@@ -23,7 +23,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
             Event::Resume => self.engine.limits.set_halted(false),
             Event::CancelAll => self.cancel_everything(),
             Event::Submit(request) => {
-                let id = self.engine.book.enter(StrategyIx::default(), *request, self.clock.ts, None);
+                let id = self.engine.book.enter(StrategyIx::default(), **request, self.clock.ts, None);
                 self.engine.outbox.commands.push(Command::Submit(id));
             }
             Event::GatewayReport(report) => self.on_gateway_report(report)?,

@@ -6,25 +6,26 @@ use crate::error::EngineError;
 use crate::event::{Event, ExecutionReport};
 use crate::execution::{Closing, Resting, Trail};
 use crate::market::FillMode;
-use crate::model::{CloseReason, Fill, Order, OrderKind, OrderStatus, Reject, TimeInForce};
+use crate::model::{CloseReason, Fill, Order, OrderKind, OrderRequest, OrderStatus, Reject, TimeInForce};
 use crate::risk::{RiskManager, RiskView};
 use crate::strategy::Strategy;
 use crate::units::{InstrumentIx, OrderId, StrategyIx};
 
 impl<S: Strategy> Loop<'_, '_, S> {
     pub(super) fn on_request(&mut self, id: OrderId) -> Result<(), EngineError> {
-        let order = *self.order(id)?;
+        let order = self.order(id)?;
         if order.status.is_final() {
             return Ok(()); // taken back before it was handled
         }
+        let OrderRequest { parent, tif, .. } = order.request;
         if self.clock.is_last_step {
             self.report(id, OrderStatus::Expired(CloseReason::EndOfData));
             return Ok(());
         }
-        if self.waits_for_parent(&order) {
+        if parent.is_some() && self.waits_for_parent(id)? {
             return Ok(());
         }
-        if matches!(order.request.tif, TimeInForce::Gtd(last) if last < self.clock.date) {
+        if matches!(tif, TimeInForce::Gtd(last) if last < self.clock.date) {
             self.report(id, OrderStatus::Expired(CloseReason::TimeInForce));
             return Ok(());
         }
@@ -79,32 +80,30 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if self.engine.venue.is_live() {
             return self.hand_over(id);
         }
-        self.order_mut(id)?.status = OrderStatus::Accepted;
-        let order = *self.order(id)?;
-        let instrument = order.request.instrument;
+        let order = self.order_mut(id)?;
+        order.status = OrderStatus::Accepted;
+        let OrderRequest { instrument, kind, trailing, parent, .. } = order.request;
+        let birth = order.birth;
         if S::WANTS_REPORTS {
             self.report(id, OrderStatus::Accepted);
         }
-        if order.request.kind == OrderKind::MarketOnClose {
+        if kind == OrderKind::MarketOnClose {
             self.engine.book.closing.push(Closing { order: id, instrument, placed: self.clock.date });
-        } else if order.request.kind != OrderKind::Market {
+        } else if kind != OrderKind::Market {
             let close = self.engine.portfolio.last_close(instrument);
-            let trail = order
-                .request
-                .trailing
-                .map(|spec| Trail { spec, best: order.birth.map_or(close, |b| b.price) });
+            let trail = trailing.map(|spec| Trail { spec, best: birth.map_or(close, |b| b.price) });
             self.engine.book.resting.push(Resting {
                 order: id,
                 instrument,
-                live_from: order.birth.map_or(self.clock.step + 1, |birth| birth.live_from),
+                live_from: birth.map_or(self.clock.step + 1, |birth| birth.live_from),
                 bars_seen: 0,
                 checked_at: None,
-                born: order.birth.map(|birth| (birth.step, birth.raw_price)),
+                born: birth.map(|birth| (birth.step, birth.raw_price)),
                 trail,
                 triggered: false,
             });
         } else if self.spec.market.fill == FillMode::Close
-            && order.request.parent.is_none()
+            && parent.is_none()
             && let Some(row) = self.tradable_row(instrument)
         {
             let close = self.views[instrument.ix()].close[row as usize];
@@ -194,6 +193,9 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     fn cancel_protection(&mut self, owner: StrategyIx, instrument: InstrumentIx) {
         let book = &self.engine.book;
+        if book.resting.is_empty() && book.remote.is_empty() {
+            return;
+        }
         let resting = book.resting.iter().filter(|r| r.instrument == instrument && r.is_protective());
         let waiting = resting.map(|r| r.order).chain(book.remote.iter().copied());
         let protects =

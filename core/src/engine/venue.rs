@@ -163,8 +163,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
 
     /// Puts the prices of a request on the tick grid.
     pub(super) fn put_on_tick(&mut self, id: OrderId) -> Result<(), EngineError> {
-        let request = self.order(id)?.request;
-        let kind = self.on_tick(request.instrument, request.side, request.kind);
+        let OrderRequest { instrument, side, kind, .. } = self.order(id)?.request;
+        let kind = self.on_tick(instrument, side, kind);
         self.order_mut(id)?.request.kind = kind;
         Ok(())
     }

@@ -105,6 +105,7 @@ impl OrderBook {
     }
 
     /// Enters a request under the next number.
+    #[inline]
     pub fn enter(
         &mut self,
         owner: StrategyIx,

@@ -5,15 +5,21 @@
 //! that value to the bit.
 
 /// `a + b` as the rounded sum and its exact rounding error (Knuth).
-#[inline]
+#[inline(always)]
 pub(crate) fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let s = a + b;
+    (s, rounding(a, b, s))
+}
+
+/// What rounding took from `a + b`, which came out as `s`.
+#[inline(always)]
+fn rounding(a: f64, b: f64, s: f64) -> f64 {
     let b_part = s - a;
-    (s, (a - (s - b_part)) + (b - b_part))
+    (a - (s - b_part)) + (b - b_part)
 }
 
 /// Splits into a part of at most 26 significant bits and the rest, without overflow.
-#[inline]
+#[inline(always)]
 pub(crate) fn split(a: f64) -> (f64, f64) {
     let high = f64::from_bits(a.to_bits() & 0xffff_ffff_f800_0000);
     (high, a - high)
@@ -65,7 +71,7 @@ impl DoubleSum {
     }
 
     /// The sum as a rounded value and the rest.
-    #[inline]
+    #[inline(always)]
     pub fn normalised(self) -> (f64, f64) {
         two_sum(self.hi, self.lo)
     }
@@ -107,6 +113,88 @@ impl SumBlock {
     }
 }
 
+/// Several moving sums over the same rows. Each is a chain of additions that wait for one another, so chains side by
+/// side take hardly longer than one.
+#[derive(Debug)]
+pub(crate) struct SumChains<const N: usize> {
+    sums: [DoubleSum; N],
+    /// The change of each row, then what rounding took from it.
+    changes: [SumBlock; N],
+    /// The sum before the block and after each row of it.
+    his: [[f64; BLOCK + 1]; N],
+}
+
+impl<const N: usize> SumChains<N> {
+    pub fn new() -> Self {
+        Self { sums: [DoubleSum::default(); N], changes: [SumBlock::ZERO; N], his: [[0.0; BLOCK + 1]; N] }
+    }
+
+    /// Where the changes of a block are written.
+    #[inline(always)]
+    pub fn changes(&mut self, chain: usize) -> &mut SumBlock {
+        &mut self.changes[chain]
+    }
+
+    /// Adds the changes of the first rows of a block, as [`DoubleSum::add`] does one by one: only the sums themselves
+    /// wait for the row before, the rounding of each is known from the sums.
+    #[inline(always)]
+    pub fn run(&mut self, n_rows: usize) {
+        let n_rows = n_rows.min(BLOCK);
+        for (his, sum) in self.his.iter_mut().zip(&self.sums) {
+            his[0] = sum.hi;
+        }
+        let mut his = self.sums.map(|sum| sum.hi);
+        for row in 0..n_rows {
+            for ((hi, changes), kept) in his.iter_mut().zip(&self.changes).zip(&mut self.his) {
+                *hi += changes.hi[row];
+                kept[row + 1] = *hi;
+            }
+        }
+        for (his, changes) in self.his.iter().zip(&mut self.changes) {
+            let pairs = his[..n_rows].iter().zip(&his[1..]);
+            for (((&before, &sum), &change), lo) in pairs.zip(&changes.hi).zip(&mut changes.lo) {
+                *lo += rounding(before, change, sum);
+            }
+        }
+        let mut los = self.sums.map(|sum| sum.lo);
+        for row in 0..n_rows {
+            for (lo, changes) in los.iter_mut().zip(&mut self.changes) {
+                *lo += changes.lo[row];
+                changes.lo[row] = *lo;
+            }
+        }
+        for (chain, sum) in self.sums.iter_mut().enumerate() {
+            *sum = DoubleSum { hi: his[chain], lo: los[chain] };
+        }
+    }
+
+    /// The sums of a chain after the rows of the block.
+    #[inline(always)]
+    pub fn sums(&self, chain: usize) -> impl Iterator<Item = DoubleSum> + '_ {
+        let his = self.his[chain][1..].iter();
+        his.zip(&self.changes[chain].lo).map(|(&hi, &lo)| DoubleSum { hi, lo })
+    }
+
+    /// False for good once a sum has overflowed.
+    pub fn is_finite(&self, chain: usize) -> bool {
+        self.sums[chain].is_finite()
+    }
+}
+
+/// What a sum gains when one value enters and one leaves, for each row; nothing leaves a window that is not full.
+#[inline(always)]
+pub(crate) fn set_window_changes(block: &mut SumBlock, x: &[f64], rows: std::ops::Range<usize>, n: usize) {
+    let n_growing = n.saturating_sub(rows.start).min(rows.len());
+    block.hi[..n_growing].copy_from_slice(&x[rows.start..rows.start + n_growing]);
+    block.lo[..n_growing].fill(0.0);
+    let entering = &x[rows.start + n_growing..rows.end];
+    let leaving = &x[(rows.start + n_growing).saturating_sub(n)..];
+    let (hi, lo) = (&mut block.hi[n_growing..], &mut block.lo[n_growing..]);
+    for (((hi, lo), &x), &oldest) in hi.iter_mut().zip(lo).zip(entering).zip(leaving) {
+        (*hi, *lo) = two_sum(x, -oldest);
+    }
+}
+
 /// What a sum of squares gains when one value enters and one leaves.
 #[inline]
 pub(crate) fn square_change(x: f64, oldest: f64) -> (f64, f64) {
@@ -128,7 +216,7 @@ impl Divisor {
         Self { n, inverse: 1.0 / n }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn divide(self, sum: DoubleSum) -> f64 {
         let (s, rest) = sum.normalised();
         let quotient = s * self.inverse;

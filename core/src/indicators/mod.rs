@@ -130,7 +130,7 @@ impl Hlc<'_> {
 }
 
 /// The value itself if it is finite, otherwise NaN.
-#[inline]
+#[inline(always)]
 pub(crate) fn defined(value: f64) -> f64 {
     if value.is_finite() { value } else { f64::NAN }
 }

@@ -108,12 +108,18 @@ pub(crate) fn rolling_column<C: WindowCore>(x: &[f64], core: &C, n: Period, out:
         }
         state.slide_column(&xs[head..], xs, &mut ys[head..]);
         if state.is_lost() {
-            // Rare: an overflow is a gap, which only the step form handles in the middle of a stretch.
-            let mut step = Rolling::new(core.clone(), n);
-            step.reset();
-            super::run(xs, ys, |value| step.update(value));
+            by_steps(xs, core, n, ys);
         }
     });
+}
+
+/// The column form where a sum overflows, which is rare: a gap, which only the step form handles in the middle of a
+/// stretch.
+#[cold]
+pub(crate) fn by_steps<C: WindowCore>(xs: &[f64], core: &C, n: Period, ys: &mut [f64]) {
+    let mut step = Rolling::new(core.clone(), n);
+    step.reset();
+    super::run(xs, ys, |value| step.update(value));
 }
 
 /// Declares the step form of a window indicator around its core.

@@ -1,8 +1,10 @@
 //! Simple moving average.
 
-use super::compensated::{BLOCK, Divisor, DoubleSum, SumBlock, two_sum};
-use super::rolling::{WindowCore, rolling_column, rolling_step};
+use super::compensated::{BLOCK, Divisor, DoubleSum, SumChains, set_window_changes, two_sum};
+use super::rolling::{WindowCore, by_steps, rolling_step};
+use super::runs::FiniteRuns;
 use super::{Period, defined};
+use crate::wide::widest;
 
 rolling_step! {
     /// The mean of the last `n` values; the first at index `n - 1`. Equal values have exactly that value as mean.
@@ -11,7 +13,71 @@ rolling_step! {
 
 /// Writes the mean of each last `n` values.
 pub fn sma(x: &[f64], n: Period, out: &mut [f64]) {
-    rolling_column(x, &SmaCore::new(n), n, out);
+    means(x, [n], [out]);
+}
+
+/// How many averages of one column are best computed at once.
+pub const TOGETHER: usize = 4;
+
+/// Writes the means of the last values of one column for several windows, each the bits of [`sma`]: their sums are
+/// chains that do not wait for one another.
+pub fn sma_columns(x: &[f64], windows: &[Period], outs: &mut [Vec<f64>]) {
+    let quads = windows.as_chunks::<TOGETHER>().0.iter().zip(outs.as_chunks_mut::<TOGETHER>().0);
+    for (&windows, outs) in quads {
+        means(x, windows, outs.each_mut().map(Vec::as_mut_slice));
+    }
+    let done = windows.len() / TOGETHER * TOGETHER;
+    match (&windows[done..], &mut outs[done..]) {
+        (&[a, b, c], [x1, x2, x3]) => means(x, [a, b, c], [x1, x2, x3]),
+        (&[a, b], [x1, x2]) => means(x, [a, b], [x1, x2]),
+        (&[a], [x1]) => means(x, [a], [x1]),
+        _ => {}
+    }
+}
+
+fn means<const N: usize>(x: &[f64], windows: [Period; N], mut outs: [&mut [f64]; N]) {
+    let mut written = 0;
+    for run in FiniteRuns::of(x) {
+        for out in &mut outs {
+            out[written..run.start].fill(f64::NAN);
+        }
+        written = run.end;
+        let mut outs = outs.each_mut().map(|out| &mut out[run.clone()]);
+        widest(
+            #[inline(always)]
+            || means_of_run(&x[run.clone()], &windows, &mut outs),
+        );
+    }
+    for out in outs {
+        out[written..].fill(f64::NAN);
+    }
+}
+
+/// A stretch of finite values, all windows in step.
+#[inline(always)]
+fn means_of_run<const N: usize>(xs: &[f64], windows: &[Period; N], outs: &mut [&mut [f64]; N]) {
+    let mut chains = SumChains::<N>::new();
+    for start in (0..xs.len()).step_by(BLOCK) {
+        let rows = start..xs.len().min(start + BLOCK);
+        for (chain, window) in windows.iter().enumerate() {
+            set_window_changes(chains.changes(chain), xs, rows.clone(), window.get());
+        }
+        chains.run(rows.len());
+        for (chain, (window, out)) in windows.iter().zip(&mut *outs).enumerate() {
+            let divisor = Divisor::new(window.as_f64());
+            let ys = &mut out[rows.clone()];
+            for (y, sum) in ys.iter_mut().zip(chains.sums(chain)) {
+                *y = defined(divisor.divide(sum));
+            }
+            let n_warming = (window.get() - 1).saturating_sub(start).min(ys.len());
+            ys[..n_warming].fill(f64::NAN);
+        }
+    }
+    for (chain, (window, out)) in windows.iter().zip(outs).enumerate() {
+        if !chains.is_finite(chain) {
+            by_steps(xs, &SmaCore::new(*window), *window, out);
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -48,19 +114,6 @@ impl WindowCore for SmaCore {
         self.divisor.divide(self.sum)
     }
 
-    #[inline]
-    fn slide_column(&mut self, entering: &[f64], leaving: &[f64], out: &mut [f64]) {
-        let mut block = SumBlock::ZERO;
-        let rows = out.chunks_mut(BLOCK).zip(entering.chunks(BLOCK)).zip(leaving.chunks(BLOCK));
-        for ((ys, entering), leaving) in rows {
-            block.set_changes(entering, leaving);
-            self.sum.run(&mut block, ys.len());
-            for ((y, &hi), &lo) in ys.iter_mut().zip(&block.hi).zip(&block.lo) {
-                *y = defined(self.divisor.divide(DoubleSum { hi, lo }));
-            }
-        }
-    }
-
     fn is_lost(&self) -> bool {
         !self.sum.is_finite()
     }
@@ -69,7 +122,23 @@ impl WindowCore for SmaCore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::indicators::testing::{check_column, period};
+    use crate::indicators::testing::{check_column, column, period};
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Any number of windows over one column: each gives the bits of the step form.
+        #[test]
+        fn windows_in_step_are_windows_alone(x in column(), windows in prop::collection::vec(1..160u32, 0..11)) {
+            let periods: Vec<Period> = windows.iter().map(|&n| period(n)).collect();
+            let mut outs = vec![vec![0.5; x.len()]; windows.len()];
+            sma_columns(&x, &periods, &mut outs);
+            for (n, out) in periods.into_iter().zip(&outs) {
+                let mut step = Sma::new(n);
+                let expected: Vec<f64> = x.iter().map(|&value| step.update(value)).collect();
+                check_column(out, &expected);
+            }
+        }
+    }
 
     #[test]
     fn flat_prices_have_a_flat_mean_for_every_window() {

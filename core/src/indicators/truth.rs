@@ -13,34 +13,34 @@ impl Truth {
     pub const UNDEFINED: Self = Self(1);
     pub const TRUE: Self = Self(2);
 
-    #[inline]
+    #[inline(always)]
     pub fn of(value: bool) -> Self {
         Self(u8::from(value) << 1)
     }
 
     /// Whether the condition holds; an undefined one does not.
-    #[inline]
+    #[inline(always)]
     pub fn holds(self) -> bool {
         self.0 == 2
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn and(self, other: Self) -> Self {
         Self(self.0.min(other.0))
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn or(self, other: Self) -> Self {
         Self(self.0.max(other.0))
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn negated(self) -> Self {
         Self(2 - self.0)
     }
 
     /// `value` if every operand is defined, else undefined. Comparisons with NaN give false, so `value` is false then.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn known(value: bool, is_defined: bool) -> Self {
         Self((u8::from(value & is_defined) << 1) | u8::from(!is_defined))
     }

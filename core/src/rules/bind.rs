@@ -45,6 +45,7 @@ pub(super) fn bind(program: &Program, rows: &[&[f64]]) -> BatchGraph {
         }
     }
     BatchGraph {
+        next_average: next_averages(&builder.nodes),
         nodes: builder.nodes,
         uses: builder.uses,
         ranked: builder.ranked,
@@ -58,6 +59,20 @@ pub(super) fn bind(program: &Program, rows: &[&[f64]]) -> BatchGraph {
             message: "holds no such trial".to_string(),
         },
     }
+}
+
+fn next_averages(nodes: &[Node]) -> Vec<Option<NodeIx>> {
+    let mut next = vec![None; nodes.len()];
+    // The last one so far of each column.
+    let mut last: Vec<Option<usize>> = vec![None; nodes.len()];
+    for (ix, node) in nodes.iter().enumerate() {
+        if let (Op::Window(WindowFn::Sma, _), [x]) = (node.op, node.args())
+            && let Some(before) = last[x.ix()].replace(ix)
+        {
+            next[before] = Some(NodeIx(ix as u32));
+        }
+    }
+    next
 }
 
 struct Builder<'a> {

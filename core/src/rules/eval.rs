@@ -9,8 +9,8 @@ use super::kernels::{self, Nums, Truths};
 use super::relation::{self, Relation};
 use crate::error::RuleError;
 use crate::indicators::{
-    Hlc, Truth, adx, aroon, atr, bbands, cci, dema, ema, extremes, hma, macd, mfi, mom, obv, roc, rsi, shift,
-    sma, stddev, stoch, sum, tema, tr, trix, willr, wma, zscore,
+    Hlc, Period, Truth, adx, aroon, atr, bbands, cci, dema, ema, extremes, hma, macd, mfi, mom, obv, roc,
+    rsi, shift, sma, stddev, stoch, sum, tema, tr, trix, willr, wma, zscore,
 };
 
 use std::collections::VecDeque;
@@ -142,9 +142,7 @@ impl<'c> Evaluator<'c> {
             }
             Truths::Column(truths) => {
                 out.resize(n_rows, 0);
-                for (o, truth) in out.iter_mut().zip(truths) {
-                    *o = u8::from(truth.holds());
-                }
+                kernels::held(truths, out);
             }
         }
         self.release(value);
@@ -235,11 +233,53 @@ impl<'c> Evaluator<'c> {
             let value = self.value(graph, source, operand)?;
             *arg = if node.op.reads_columns() { self.written_out(value) } else { value };
         }
-        let column = self.apply(graph, source, node, &args)?;
+        let column = match node.op {
+            Op::Window(WindowFn::Sma, n) => self.averages(graph, source, ix, n, &args)?,
+            _ => self.apply(graph, source, node, &args)?,
+        };
         for arg in args {
             self.release(arg);
         }
         Ok(self.finished(graph, ix, column))
+    }
+
+    /// A moving average, and with it those of the same column that are wanted next: together they take little longer.
+    fn averages(
+        &mut self,
+        graph: &BatchGraph,
+        source: &dyn SeriesSource,
+        ix: NodeIx,
+        n: Period,
+        args: &[Value; 4],
+    ) -> Result<Column, RuleError> {
+        let x = &args[0];
+        let mut windows = [n; sma::TOGETHER];
+        let mut others = [ix; sma::TOGETHER];
+        let mut n_together = 1;
+        for other in graph.later_averages(ix).take(sma::TOGETHER - 1).filter(|other| !self.holds(*other)) {
+            if let Op::Window(_, n) = graph.node(other).op {
+                (windows[n_together], others[n_together]) = (n, other);
+                n_together += 1;
+            }
+        }
+        if n_together == 1 {
+            return self.apply(graph, source, graph.node(ix), args);
+        }
+        let mut outs: Vec<Vec<f64>> = (0..n_together).map(|_| self.nums_buffer()).collect();
+        let Nums::Column(column) = self.nums_of(graph, source, x)? else {
+            return Err(fault("a moving average reads a column".to_string()));
+        };
+        sma::sma_columns(column, &windows[..n_together], &mut outs);
+        let mut outs = outs.into_iter();
+        let own = outs.next().unwrap_or_default();
+        for (&other, out) in others[1..n_together].iter().zip(outs) {
+            if let Value::Memo(read) = x {
+                let readers_left = &mut self.memo[read.ix()].readers_left;
+                *readers_left = readers_left.saturating_sub(1);
+            }
+            self.store(graph, other, Column::Nums(out));
+        }
+        Ok(Column::Nums(own))
     }
 
     /// A column just made: kept where there are more readers than the one at hand.

@@ -34,6 +34,8 @@ pub struct BatchGraph {
     pub(super) nodes: Vec<Node>,
     /// For each node, how many nodes and slots read it.
     pub(super) uses: Vec<u32>,
+    /// For each moving average, the next one of the same column: they are computed together.
+    pub(super) next_average: Vec<Option<NodeIx>>,
     /// For each node, whether a rank stands in it or below.
     pub(super) ranked: Vec<bool>,
     pub(super) series: Vec<SeriesName>,
@@ -67,6 +69,12 @@ impl BatchGraph {
 
     pub fn n_nodes(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// The moving averages of the same column that stand behind one and are read by somebody.
+    pub(super) fn later_averages(&self, ix: NodeIx) -> impl Iterator<Item = NodeIx> + '_ {
+        let next = |ix: &NodeIx| self.next_average.get(ix.ix()).copied().flatten();
+        std::iter::successors(next(&ix), next).filter(|ix| self.uses[ix.ix()] > 0)
     }
 
     #[inline]

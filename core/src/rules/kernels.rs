@@ -2,6 +2,7 @@
 
 use super::ast::CompareOp;
 use crate::indicators::{BarsSince, Truth, defined};
+use crate::wide::widest;
 
 /// A number of one operand and no parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,6 +133,18 @@ pub(super) fn binary(op: BinaryOp, a: Nums<'_>, b: Nums<'_>, out: &mut [f64]) {
         };
     }
     each!(Add, Sub, Mul, Div, Rem, Pow, Min, Max);
+}
+
+/// Writes 1 where a condition holds, 0 where it does not or is undefined.
+pub(super) fn held(truths: &[Truth], out: &mut [u8]) {
+    widest(
+        #[inline(always)]
+        || {
+            for (o, truth) in out.iter_mut().zip(truths) {
+                *o = u8::from(truth.holds());
+            }
+        },
+    );
 }
 
 pub(super) fn and(a: Truths<'_>, b: Truths<'_>, out: &mut [Truth]) {

@@ -6,6 +6,7 @@
 use super::ast::CompareOp;
 use super::kernels::Nums;
 use crate::indicators::Truth;
+use crate::wide::widest;
 
 /// One of less, equal, greater, as a bit; no bit if a number is undefined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,9 +115,14 @@ fn block(out: &mut [Relation; BLOCK], a: &[f64; BLOCK], b: &[f64; BLOCK]) {
 
 /// Writes where one of the relations stands.
 pub(super) fn test(relation: &[Relation], relations: Relations, out: &mut [Truth]) {
-    for (o, r) in out.iter_mut().zip(relation) {
-        *o = r.is_one_of(relations);
-    }
+    widest(
+        #[inline(always)]
+        || {
+            for (o, r) in out.iter_mut().zip(relation) {
+                *o = r.is_one_of(relations);
+            }
+        },
+    );
 }
 
 /// Writes where one of the first relations stood a bar before and one of the others stands now.
@@ -125,9 +131,14 @@ pub(super) fn cross(relation: &[Relation], before: Relations, now: Relations, ou
         return;
     };
     *first = Truth::UNDEFINED.and(start.is_one_of(now));
-    for ((o, last), r) in rest.iter_mut().zip(relation).zip(later) {
-        *o = last.is_one_of(before).and(r.is_one_of(now));
-    }
+    widest(
+        #[inline(always)]
+        || {
+            for ((o, last), r) in rest.iter_mut().zip(relation).zip(later) {
+                *o = last.is_one_of(before).and(r.is_one_of(now));
+            }
+        },
+    );
 }
 
 #[cfg(test)]

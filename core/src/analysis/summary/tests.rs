@@ -354,6 +354,38 @@ fn near(a: f64, b: f64, rel: f64) -> bool {
 }
 
 proptest! {
+    /// Wide registers give the row of plain arithmetic: with flat stretches, falls, ruin and numbers that are none.
+    #[test]
+    fn registers_do_not_change_a_row(
+        steps in prop::collection::vec((0..6u8, -0.03..0.03_f64), 0..90), at in 0..90usize, odd in 0..40u8,
+        steps_a_day in 1..4i32, mar in prop::sample::select(vec![0.0, 0.04]),
+    ) {
+        let mut equity = vec![1e5];
+        for (kind, change) in steps {
+            let last = equity[equity.len() - 1];
+            equity.push(if kind < 3 { last } else { last * (1.0 + change) });
+        }
+        let at = at % equity.len();
+        equity[at] = match odd {
+            0 => f64::NAN,
+            1 => f64::INFINITY,
+            2 => -1.0,
+            3 => 0.0,
+            _ => equity[at],
+        };
+        let dates: Vec<i32> = (0..equity.len() as i32).map(|step| step / steps_a_day).collect();
+        for basis in [ReturnBasis::Daily, ReturnBasis::Bar] {
+            let settings = MetricSettings { basis, mar, ..DAILY };
+            let run = run(&equity, &dates, &settings);
+            let (mut wide, mut plain) = ([0.0; N_METRICS], [0.0; N_METRICS]);
+            summarize(&run, &mut Scratch::default(), &mut wide);
+            fill_row::<Plain>((), &run, &mut Scratch::default(), &mut plain);
+            prop_assert_eq!(wide.map(f64::to_bits), plain.map(f64::to_bits));
+        }
+    }
+}
+
+proptest! {
     /// Every metric of returns against its definition, written the slow way.
     #[test]
     fn definitions_hold(equity in curves(), rf in 0.0..0.1_f64, mar in 0.0..0.1_f64) {
