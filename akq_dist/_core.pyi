@@ -132,6 +132,27 @@ class Plan:
         returns: bool = False,
     ) -> BatchResult:
         """As `run_batch`, over some assets and with more to come back: values by account, returns by date."""
+    def run_staged(
+        self,
+        panel: Panel,
+        params: Any,
+        look: Callable[[int, list[int], BatchResult], Sequence[bool]],
+        *,
+        threads: int,
+        assets: Sequence[Sequence[int]] | None = None,
+        dates: Sequence[int] | None = None,
+        reference: Sequence[float] | None = None,
+    ) -> ArrowTable:
+        """As `run_batch`, with looks on the way after which trials may be stopped; nothing is run twice. For rules.
+
+        `assets` are positions in the panel, each list holding the one before it; `dates` are trading dates in days
+        since 1970-01-01. At each of them `look(stage, trials, found)` hears the rows of `params` under way and what
+        they came to so far (over these assets; or up to the end of this date, over all assets), and says of each
+        whether it is stopped. `reference` is one more row, shown behind the others for comparison and never stopped.
+
+        A row that was stopped has NaN for values and no hash, and the bars that it was run over; any other is that
+        of `run_batch`. What `look` raises ends the call.
+        """
     def run_one(
         self,
         panel: Panel,

@@ -1,4 +1,4 @@
-"""Trials that are looked at after a part of the assets, and stopped there when they are behind."""
+"""Trials that are looked at after a part of the assets or of the time, and stopped there when they are behind."""
 
 from __future__ import annotations
 
@@ -14,20 +14,29 @@ import pyarrow as pa
 from akq_dist.record.arrow import float_column, int_column, text_column
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class Rungs:
-    """The assets of each look, a prefix of one order of all assets, and what is looked at."""
+    """The assets of each look, a prefix of one order of all assets, or its date; and what is looked at."""
 
     assets: tuple[tuple[int, ...], ...]
+    """Empty where a look is at all assets."""
     output: str
     """Column of an engine result: the first objective."""
     metric: str
     """The metric of it, for values asset by asset."""
+    dates: tuple[int, ...] = ()
+    """The trading dates at whose end trials are looked at, in days since 1970-01-01; empty for looks by assets."""
+
+    @staticmethod
+    def of_time(dates: Sequence[int], shares: Sequence[float], output: str, metric: str) -> Rungs:
+        """Choose the ends of the first shares of the trading dates, ascending in `dates`."""
+        ends = [dates[max(1, math.ceil(share * len(dates))) - 1] for share in shares]
+        return Rungs((), output, metric, tuple(dict.fromkeys(ends)))
 
     @staticmethod
     def of(symbols: Sequence[str], shares: Sequence[float], output: str, metric: str) -> Rungs:
@@ -39,7 +48,20 @@ class Rungs:
     @property
     def names(self) -> tuple[str, ...]:
         """Columns of a trial that hold its values at the looks."""
-        return tuple(f"rung{ix}.{self.output}" for ix in range(len(self.assets)))
+        return tuple(f"rung{ix}.{self.output}" for ix in range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self.dates or self.assets)
+
+    def description(self) -> list[list[int]] | dict[str, list[int]]:
+        """Return what a trial's key knows of the looks."""
+        return {"dates": list(self.dates)} if self.dates else [list(part) for part in self.assets]
+
+
+def values_at_looks(metrics: Mapping[str, float]) -> dict[int, float]:
+    """Return the values of a recorded trial at the looks, by number of the look, from 0."""
+    looks = ((name, value) for name, value in metrics.items() if name.startswith("rung"))
+    return {int(name.removeprefix("rung").partition(".")[0]): value for name, value in looks}
 
 
 @dataclass(frozen=True)

@@ -91,17 +91,66 @@ class Worker:
         started_s = time.perf_counter()
         if self._strategy is None and self.on_trial is not None:
             self.on_trial(int(batch.numbers[0]), len(batch.numbers))
-        table = self._run_all(batch) if self._job.rungs is None else self._run_rungs(batch, self._job.rungs)
+        rungs = self._job.rungs
+        if rungs is None:
+            table = self._run_all(batch)
+        elif self._plan.canonical_rules is not None and self._job.windows is None:
+            table = self._run_staged(batch, rungs)
+        else:
+            table = self._run_rungs(batch, rungs)
         return BatchResult(batch.id, table, time.perf_counter() - started_s, self.name)
 
     def _run_all(self, batch: Batch) -> pa.Table:
         return self._run_rules(batch) if self._strategy is None else self._run_python(batch, self._strategy)
 
-    def _run_rungs(self, batch: Batch, rungs: Rungs) -> pa.Table:
-        """Run trials over more and more assets, stop those that the rule stops, and run the others whole.
+    def _run_staged(self, batch: Batch, rungs: Rungs) -> pa.Table:
+        """Run rules on from look to look inside the engine, to the one at which the rule stops a trial or to the end.
 
         What a trial gives that is not stopped does not depend on the rungs.
         """
+        rule, space, n = batch.rule, self._job.space, len(batch.numbers)
+        values = np.full((n, len(rungs)), np.nan)
+        stopped = np.zeros(n, dtype=np.bool_)
+        reference = None
+        if rule is not None and rule.reference is not None:
+            reference = space.rule_values(np.array(rule.reference)).tolist()
+
+        def look(stage: int, trials: list[int], found: _core.BatchResult) -> list[bool]:
+            assert rule is not None
+            shown = floats(pa.table(found.trials()).column(rungs.output))
+            values[trials, stage] = shown[: len(trials)]
+            if reference is None:
+                stops = [
+                    rule.stops(int(batch.numbers[ix]), values[ix, : stage + 1].tolist()) for ix in trials
+                ]
+            else:
+                by_asset = floats(pa.table(found.accounts()).column(rungs.metric)).reshape(len(shown), -1)
+                stops = [rule.is_worse(mine.tolist(), by_asset[-1].tolist()) for mine in by_asset[:-1]]
+            stopped[[ix for ix, is_stopped in zip(trials, stops, strict=True) if is_stopped]] = True
+            return stops
+
+        rows = space.rule_values(batch.params)
+        if rule is None:
+            table = self._run_batch(rows)
+        else:
+            table = pa.table(
+                self._plan.run_staged(
+                    self._panel,
+                    rows,
+                    look,
+                    threads=self._job.threads,
+                    assets=None if rungs.dates else rungs.assets,
+                    dates=rungs.dates or None,
+                    reference=reference,
+                )
+            )
+        table = table.add_column(0, "number", int_column(batch.numbers))
+        for rung, name in enumerate(rungs.names):
+            table = table.append_column(name, float_column(np.ascontiguousarray(values[:, rung])))
+        return table.append_column("pruned", pa.array(stopped))
+
+    def _run_rungs(self, batch: Batch, rungs: Rungs) -> pa.Table:
+        """Do the same for what the engine cannot stop on the way: each rung is a run over its assets."""
         n = len(batch.numbers)
         values = np.full((n, len(rungs.assets)), np.nan)
         n_bars = np.zeros(n, dtype=np.int64)

@@ -236,6 +236,11 @@ class BulkWriter:
         yield "TrialValueModel", ("trial_id", "objective", "value", "value_type"), values
         values = []
         for trial_id, trial in placed:
+            self._add_intermediate(values, trial_id, trial)
+        columns = ("trial_id", "step", "intermediate_value", "intermediate_value_type")
+        yield "TrialIntermediateValueModel", columns, values
+        values = []
+        for trial_id, trial in placed:
             self._add_params(values, trial_id, trial)
         yield "TrialParamModel", ("trial_id", "param_name", "param_value", "distribution_json"), values
         values = []
@@ -249,10 +254,8 @@ class BulkWriter:
         yield "TrialSystemAttributeModel", ("trial_id", "key", "value_json"), values
 
     def _trial_row(self, trial_id: int, number: int, trial: FrozenTrial) -> tuple[Any, ...]:
-        if not trial.state.is_finished() or trial.intermediate_values:
-            raise AkqStudyError(
-                "internal: only finished trials without intermediate values are written in bulk."
-            )
+        if not trial.state.is_finished():
+            raise AkqStudyError("internal: only finished trials are written in bulk.")
         return (
             trial_id,
             number,
@@ -272,6 +275,11 @@ class BulkWriter:
             )
         for objective, value in enumerate(told):
             values += (trial_id, objective, *self._models.TrialValueModel.value_to_stored_repr(value))
+
+    def _add_intermediate(self, values: list[Any], trial_id: int, trial: FrozenTrial) -> None:
+        model = self._models.TrialIntermediateValueModel
+        for step, value in trial.intermediate_values.items():
+            values += (trial_id, step, *model.intermediate_value_to_stored_repr(value))
 
     def _add_params(self, values: list[Any], trial_id: int, trial: FrozenTrial) -> None:
         distributions = trial.distributions

@@ -158,7 +158,7 @@ class Prepared:
         if self.windows is not None:
             plan = json.dumps({**json.loads(plan), "windows": self.windows.description()})
         if self.rungs is not None:
-            plan = json.dumps({**json.loads(plan), "rungs": [list(part) for part in self.rungs.assets]})
+            plan = json.dumps({**json.loads(plan), "rungs": self.rungs.description()})
         return KeyMaker(
             plan,
             data_digest=self.data.digest,
@@ -230,7 +230,7 @@ def prepare(request: Request) -> Prepared:
     _check_span(spec, data)
     windows = _windows(spec, data, plan.outputs, panel.n_assets)
     names = tuple(plan.outputs) if windows is None else windows.names(plan.outputs)
-    rungs = _rungs(spec, data.symbols)
+    rungs = _rungs(spec, data, plan_text)
     names = names if rungs is None else (*names, *rungs.names)
     objectives = []
     for part in spec.objective:
@@ -255,12 +255,27 @@ def prepare(request: Request) -> Prepared:
     )
 
 
-def _rungs(spec: SweepSpec, symbols: list[str]) -> Rungs | None:
+def _rungs(spec: SweepSpec, data: PanelData, plan: str) -> Rungs | None:
     from akq_dist.backtest import output_name, output_of
 
-    pruner, first = spec.search.pruner, spec.objective[0]
+    pruner, first, symbols = spec.search.pruner, spec.objective[0], data.symbols
     if pruner is None:
         return None
+    if pruner.over == "folds":
+        window = json.loads(plan)["window"]
+        days = [date.toordinal() - _EPOCH for date in trading_dates(data)]
+        inside = [
+            day
+            for day in days
+            if (window["start"] is None or day >= window["start"])
+            and (window["end"] is None or day <= window["end"])
+        ]
+        if len(inside) < 2 * len(pruner.rungs):
+            raise AkqUsageError(
+                f"search.pruner: {len(inside)} trading dates are too few to look after a part of them; remove it"
+            )
+        output = output_name(output_of(spec, len(symbols), first.metric, first.aggregate))
+        return Rungs.of_time(inside, pruner.rungs, output, first.metric)
     if len(symbols) < 2 * len(pruner.rungs):
         raise AkqUsageError(
             f"search.pruner: {len(symbols)} assets are too few to look after a part of them; remove it"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from akq_dist.errors import AkqStudyError
+from akq_dist.record.pruning import values_at_looks
 from akq_dist.record.sqlite import prepare_file
 from akq_dist.search.optuna_model import import_optuna
 from akq_dist.specs.units import redact_url
@@ -169,7 +170,7 @@ class OptunaView:
             distributions={name: self._distributions[name] for name in active},
             user_attrs=attributes,
             system_attrs={},
-            intermediate_values={},
+            intermediate_values=values_at_looks(record.metrics),
         )
         for name, value in self._constraints(record).items():
             trial.set_constraint(name, value)

@@ -1,4 +1,4 @@
-"""Pruners: when a trial is stopped before it has run over all assets."""
+"""Pruners: when a trial is stopped before it has run over all assets, or over the whole time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class PrunerSpec(Spec):
     name: Literal[
         "median", "percentile", "successive_halving", "hyperband", "wilcoxon", "patience", "threshold"
     ]
-    over: Literal["assets"] = "assets"
+    over: Literal["assets", "folds"] = "assets"
+    """What a rung is a share of: the assets, or the trading dates from the first one on."""
     rungs: tuple[Annotated[Float, Field(gt=0.0, lt=1.0)], ...] = (0.1, 0.3)
-    """Shares of the assets after which a trial is looked at, ascending."""
+    """Shares of the assets or trading dates after which a trial is looked at, ascending."""
     min_trials: Annotated[Int, Field(ge=1)] = 10
     """Earlier trials that a rung needs before anything is stopped there."""
     percentile: Annotated[Float, Field(gt=0.0, lt=100.0)] = 25.0
@@ -58,7 +59,7 @@ class PrunerSpec(Spec):
     @classmethod
     def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or list(value) != sorted(set(value)):
-            raise InvalidError("expected ascending shares of the assets such as [0.1, 0.3]")
+            raise InvalidError("expected ascending shares such as [0.1, 0.3]")
         return value
 
     @model_validator(mode="after")

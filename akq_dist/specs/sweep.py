@@ -361,18 +361,32 @@ class SweepSpec(Spec):
                 found.append((("where", index), _without_prefix(str(error))))
         found.extend(self._bad_enqueued())
         found.extend(self._bad_fixed())
-        if self.search.pruner is not None and self.mode == "portfolio":
-            place = ("search", "pruner")
-            found.append((place, "looks at a part of the assets, which mode: portfolio trades together"))
-        if (
-            self.search.pruner is not None
-            and self.search.pruner.name == "wilcoxon"
-            and self.validate_ is not None
-        ):
-            found.append((("search", "pruner"), "wilcoxon cannot be used with validate; use median"))
+        found.extend(self._misfits_of_the_pruner())
         if found:
             raise InvalidPartsError(found)
         return self
+
+    def _misfits_of_the_pruner(self) -> list[tuple[tuple[str | int, ...], str]]:
+        pruner, place = self.search.pruner, ("search", "pruner")
+        if pruner is None:
+            return []
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        if pruner.name == "wilcoxon" and self.validate_ is not None:
+            found.append((place, "wilcoxon cannot be used with validate; use median"))
+        if pruner.over == "assets":
+            if self.mode == "portfolio":
+                reason = "looks at a part of the assets, which mode: portfolio trades together; over: folds"
+                found.append((place, f"{reason} looks at a part of the time"))
+            return found
+        if pruner.name == "wilcoxon" and self.mode == "portfolio":
+            found.append((place, "wilcoxon compares asset by asset, and mode: portfolio has one account"))
+        if self.validate_ is not None:
+            found.append(
+                ((*place, "over"), "folds cannot be used with validate, which runs windows of its own")
+            )
+        if self.strategy.rules is None:
+            found.append(((*place, "over"), "folds needs strategy.rules: the engine stops them on the way"))
+        return found
 
     def _misfits_of_members(self) -> list[tuple[tuple[str | int, ...], str]]:
         """Several strategies have their parameters beside them, and weights need one account for all assets."""

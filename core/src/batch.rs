@@ -4,6 +4,7 @@ mod columns;
 mod per_asset;
 mod pooled;
 mod shared_cash;
+mod staged;
 mod tally;
 mod workers;
 
@@ -19,6 +20,7 @@ use crate::strategy::Strategy;
 use crate::trader::{CompiledRules, RuleColumns, RuleTrader};
 pub(crate) use columns::ColumnBuffers;
 use rayon::prelude::*;
+pub use staged::{Stages, run_staged};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tally::Tally;
 use workers::Workers;
@@ -385,10 +387,12 @@ pub fn session_outcome(
 }
 
 fn measure(plan: &Plan, record: &Record, timeline: &Timeline, scratch: &mut Scratch, out: &mut [f64]) {
+    let n_steps = record.equity.len();
     let summary = RunSummary {
         initial_cash: plan.market().cash,
         equity: &record.equity,
-        dates: timeline.dates(),
+        // Of a run that has been paused the first ones only.
+        dates: &timeline.dates()[..n_steps],
         trips: &record.trips,
         counts: Counts {
             n_orders: record.n_orders,
@@ -398,7 +402,7 @@ fn measure(plan: &Plan, record: &Record, timeline: &Timeline, scratch: &mut Scra
             slippage_cost: record.slippage_cost,
             traded_notional: record.traded_notional,
             exposed_steps: record.exposed_steps,
-            n_steps: timeline.n_steps() as u64,
+            n_steps: n_steps as u64,
         },
         settings: plan.settings(),
         benchmark: None,

@@ -76,6 +76,16 @@ struct Terms<'a> {
     bar_times: BarTimes,
 }
 
+/// How far a run along a timeline has come; the default stands before its first step.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
+    has_begun: bool,
+    /// The next step.
+    step: usize,
+    clock: Clock,
+    decision_equity: f64,
+}
+
 /// What a run leaves behind.
 #[derive(Debug, Default)]
 pub struct Record {
@@ -171,9 +181,24 @@ impl Engine {
 
     /// Runs one strategy over one account from the first step of the timeline to the last.
     pub fn run<S: Strategy>(&mut self, spec: &RunSpec<'_>, strategy: &mut S) -> Result<(), EngineError> {
-        let symbols = spec.universe.iter().map(|&asset| spec.panel.symbols()[asset].as_str());
-        self.prepare(spec.market, spec.risk, spec.universe.len(), strategy.n_sleeves(), symbols)?;
-        self.venue = Venue::Simulated;
+        self.run_until(spec, strategy, &mut Progress::default(), usize::MAX)
+    }
+
+    /// Runs from where `progress` stands to the step `end`, which is left for the next call; the same account in parts
+    /// is the account in one. Between two calls spec and strategy must stay what they are.
+    pub fn run_until<S: Strategy>(
+        &mut self,
+        spec: &RunSpec<'_>,
+        strategy: &mut S,
+        progress: &mut Progress,
+        end: usize,
+    ) -> Result<(), EngineError> {
+        if !progress.has_begun {
+            let symbols = spec.universe.iter().map(|&asset| spec.panel.symbols()[asset].as_str());
+            self.prepare(spec.market, spec.risk, spec.universe.len(), strategy.n_sleeves(), symbols)?;
+            self.venue = Venue::Simulated;
+            progress.decision_equity = spec.market.cash;
+        }
         let views: Vec<AssetView<'_>> = spec.universe.iter().map(|&asset| spec.panel.asset(asset)).collect();
         financing::check_series(spec, &views)?;
         let place = if S::WANTS_CLOCK { spec.market.place()? } else { None };
@@ -194,13 +219,15 @@ impl Engine {
             },
             views: &views,
             slippage: Slippage::of(spec.market)?,
-            clock: Clock::default(),
+            clock: progress.clock,
             place: place.as_ref(),
             frames: &frames,
-            decision_equity: spec.market.cash,
+            decision_equity: progress.decision_equity,
             strategy,
         };
-        run.all_steps(spec.timeline, spec.cancel)
+        run.steps_until(spec.timeline, progress, end, spec.cancel)?;
+        (progress.clock, progress.decision_equity) = (run.clock, run.decision_equity);
+        Ok(())
     }
 
     /// Forgets the last run.
@@ -270,15 +297,28 @@ struct Loop<'a, 's, S> {
 }
 
 impl<S: Strategy> Loop<'_, '_, S> {
-    fn all_steps(&mut self, timeline: &Timeline, cancel: &AtomicBool) -> Result<(), EngineError> {
-        self.call(|strategy, ctx| strategy.on_start(ctx))?;
+    fn steps_until(
+        &mut self,
+        timeline: &Timeline,
+        progress: &mut Progress,
+        end: usize,
+        cancel: &AtomicBool,
+    ) -> Result<(), EngineError> {
+        if !progress.has_begun {
+            self.call(|strategy, ctx| strategy.on_start(ctx))?;
+            progress.has_begun = true;
+        }
         let acts_by_itself = S::WANTS_CLOCK || self.engine.has_dates || self.engine.has_columns;
         let skips =
             !acts_by_itself && self.frames.is_empty() && quiet::is_plain(&self.spec, self.views.len());
-        let (mut step, mut n_looked) = (0, 0);
-        while step < timeline.n_steps() {
+        let end = end.min(timeline.n_steps());
+        let (mut step, mut n_looked) = (progress.step, 0);
+        while step < end {
             if skips {
-                step = self.mark_quiet(step, timeline, cancel)?;
+                step = self.mark_quiet(step, end, timeline, cancel)?;
+                if step == end {
+                    break;
+                }
             }
             let bars = timeline.bars(step);
             n_looked += bars.len();
@@ -292,7 +332,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.one_step(bars)?;
             step += 1;
         }
-        self.finish()
+        progress.step = step;
+        if step == timeline.n_steps() { self.finish() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> Result<(), EngineError> {

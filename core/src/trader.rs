@@ -424,6 +424,10 @@ pub struct RuleColumns<'a> {
     pub weights: Option<&'a [f64]>,
 }
 
+/// The limit or stop entries of a trader that wait, by instrument.
+#[derive(Debug, Default)]
+pub struct WaitingEntries(Vec<Option<OrderId>>);
+
 /// Trades the columns of one trial.
 #[derive(Debug)]
 pub struct RuleTrader<'a> {
@@ -441,6 +445,16 @@ impl<'a> RuleTrader<'a> {
     pub fn new(rules: &'a CompiledRules, numbers: RuleNumbers, columns: &'a [RuleColumns<'a>]) -> Self {
         let entries = vec![None; columns.len()];
         Self { rules, numbers, columns, signals: None, entries, ranked: Vec::new() }
+    }
+
+    /// A trader that goes on where another over the same columns stopped.
+    pub fn resumed(self, waiting: WaitingEntries) -> Self {
+        Self { entries: waiting.0, ..self }
+    }
+
+    /// What a trader has to remember between two parts of a run.
+    pub fn into_waiting(self) -> WaitingEntries {
+        WaitingEntries(self.entries)
     }
 
     /// Whether a bar without a signal changes nothing.

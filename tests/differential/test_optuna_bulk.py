@@ -98,6 +98,7 @@ def studies(draw: st.DrawFn) -> tuple[int, list[FrozenTrial]]:
             params={name: value_of(draw, found) for name, found in chosen.items()},
             distributions=chosen,
             user_attrs=draw(st.dictionaries(NAMES, JSON, max_size=6)),
+            intermediate_values=draw(st.dictionaries(st.integers(0, 99), st.floats(), max_size=3)),
             constraints=draw(st.none() | st.dictionaries(NAMES, st.floats(allow_nan=False), max_size=3)),
         )
         started_s = draw(EPOCH_S)

@@ -28,6 +28,8 @@ PRUNERS: dict[str, Any] = {
     "wilcoxon": {"wilcoxon": {"min_trials": 6, "p_threshold": 0.3, "rungs": [0.5, 0.8]}},
     "patience": {"patience": {"rungs": [0.2, 0.5, 0.8]}},
     "threshold": {"threshold": {"lower": 0.0}},
+    "median over folds": {"median": {"over": "folds", "min_trials": 6, "rungs": [0.3, 0.6]}},
+    "wilcoxon over folds": {"wilcoxon": {"over": "folds", "min_trials": 6, "p_threshold": 0.3}},
 }
 
 
@@ -71,7 +73,8 @@ def test_a_pruned_study_repeats_and_its_whole_trials_are_those_of_a_plain_one(
     kept = pl.col("number").is_in(whole)
     assert rows.filter(kept).select(columns).equals(plain.results().filter(kept).select(columns))
     full_bars = plain.results()["n_bars"].max()
-    assert rows.filter(pl.col("state") == "pruned")["n_bars"].min() < full_bars  # type: ignore[operator]
+    assert rows.filter(pl.col("state") == "pruned")["n_bars"].max() < full_bars  # type: ignore[operator]
+    assert rows.filter(kept)["n_bars"].to_list() == [full_bars] * len(whole)
     expected = pruned.summary()["result_hash"]
     pruned.close()
     plain.close()
@@ -100,6 +103,36 @@ def test_a_model_learns_beside_a_pruner_and_a_whole_trial_replays(folder: Path) 
         replay("one", states.index("pruned"), ledger="one.db")
 
 
+def test_optuna_sees_the_value_at_each_look(folder: Path) -> None:
+    from optuna.trial import TrialState
+
+    storage = f"storage.optuna=sqlite:///{folder}/optuna.db"
+    handle = prepare(folder, PRUNERS["median"], "seen", storage).run()
+    rows = handle.results().sort("number")
+    trials = handle.optuna_study.trials
+    handle.close()
+    for look in (0, 1):
+        shown = [trial.intermediate_values.get(look) for trial in trials]
+        assert shown == rows[f"rung{look}.total_return.median"].to_list()
+    stopped = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    assert stopped
+    assert {len(trial.intermediate_values) for trial in stopped} <= {1, 2}
+
+
+def test_one_account_is_pruned_over_folds(folder: Path) -> None:
+    pruner = {"median": {"over": "folds", "min_trials": 6}}
+    handle = prepare(folder, pruner, "shared", "mode=portfolio", objective="total_return").run()
+    plain = prepare(folder, None, "plain", "mode=portfolio", objective="total_return").run()
+    rows, expected = handle.results(), plain.results()
+    handle.close()
+    plain.close()
+    stopped = rows["state"] == "pruned"
+    assert 0 < stopped.sum() < 48
+    assert rows["hash"].filter(~stopped).equals(expected["hash"].filter(~stopped))
+    # Stopped at three tenths of the time at the latest.
+    assert (rows["n_bars"].filter(stopped) <= 0.3 * N_ASSETS * 160).all()
+
+
 def test_a_python_strategy_is_pruned(folder: Path) -> None:
     sections: dict[str, Any] = {
         "strategy": {"python": "hold.py:Hold"},
@@ -120,6 +153,11 @@ def test_what_cannot_be_pruned_is_refused(folder: Path) -> None:
         prepare(folder, "median", "few", 'data.symbols=["S1", "S2"]').run()
     with pytest.raises(AkqUsageError, match="mode: portfolio trades together"):
         prepare(folder, "median", "shared", "mode=portfolio", objective="total_return")
+    with pytest.raises(AkqUsageError, match="wilcoxon compares asset by asset"):
+        prepare(folder, {"wilcoxon": {"over": "folds"}}, "one", "mode=portfolio", objective="total_return")
+    sections = {"strategy": {"python": "hold.py:Hold"}, "space": {"days": {"int": [1, 12]}}, "where": []}
+    with pytest.raises(AkqUsageError, match=r"folds needs strategy\.rules"):
+        prepare(folder, {"median": {"over": "folds"}}, "code", **sections)
     with pytest.raises(AkqUsageError, match="eta: is not used by median"):
         prepare(folder, {"median": {"eta": 4}}, "wrong")
     with pytest.raises(AkqUsageError, match="threshold needs lower or upper"):

@@ -74,6 +74,19 @@ pub(crate) struct ColumnBuffers {
 }
 
 impl ColumnBuffers {
+    /// Evaluates one trial over one instrument.
+    pub(super) fn fill_one(
+        &mut self,
+        rules: &CompiledRules,
+        graph: &BatchGraph,
+        bound: &[BoundSlot],
+        evaluator: &mut Evaluator<'_>,
+        source: &dyn SeriesSource,
+    ) -> Result<(), EngineError> {
+        self.instruments.resize_with(1, InstrumentColumns::default);
+        self.instruments.iter_mut().try_for_each(|one| one.fill(rules, graph, bound, evaluator, source))
+    }
+
     /// Evaluates one trial over every instrument of a universe, across it where the rules rank.
     pub fn fill_all(
         &mut self,

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// Tasks a thread: enough to even out assets of unequal length.
-const TASKS_A_THREAD: usize = 4;
+pub(super) const TASKS_A_THREAD: usize = 4;
 
 /// Where a task writes: the rows of one asset for trials one after another.
 struct Task<'a> {
@@ -156,7 +156,7 @@ impl Batch<'_> {
         Ok(failures)
     }
 
-    fn one_backtest(
+    pub(super) fn one_backtest(
         &self,
         worker: &mut Worker<'_>,
         universe: &[usize; 1],

@@ -47,11 +47,12 @@ pub(super) fn is_plain(spec: &Terms<'_>, n_instruments: usize) -> bool {
 }
 
 impl<S: Strategy> Loop<'_, '_, S> {
-    /// Goes through the steps from `step` on that need nothing else; the step after them. The last step is never among
-    /// them: it ends the orders that wait.
+    /// Goes through the steps from `step` on, those before `end`, that need nothing else; the step after them. The last
+    /// step is never among them: it ends the orders that wait.
     pub(super) fn mark_quiet(
         &mut self,
         step: usize,
+        end: usize,
         timeline: &Timeline,
         cancel: &AtomicBool,
     ) -> Result<usize, EngineError> {
@@ -61,7 +62,7 @@ impl<S: Strategy> Loop<'_, '_, S> {
         if step == last || !self.engine.book.only_rests() {
             return Ok(step);
         }
-        let rows = bar.row..bar.row + (last - step) as u32;
+        let rows = bar.row..bar.row + (last.min(end) - step) as u32;
         let look = self.strategy.next_look(&self.engine.portfolio, step as u32, rows.clone());
         let mut rows = rows.start as usize..look.clamp(rows.start, rows.end) as usize;
         for resting in &self.engine.book.resting {

@@ -7,7 +7,8 @@ use super::result::PyRunResult;
 use super::strategy::{PyStrategy, StrategyShare};
 use super::{errors, guard};
 use crate::batch::{
-    BatchOutcome, Extras, TrialOutcome, run_batch_on, run_named, run_rules, run_signals, run_strategies,
+    BatchOutcome, Extras, Stages, TrialOutcome, run_batch_on, run_named, run_rules, run_signals, run_staged,
+    run_strategies,
 };
 use crate::data::Panel;
 use crate::engine::Keep;
@@ -20,8 +21,8 @@ use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3_arrow::PyTable;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[pyclass(frozen, name = "Plan", module = "akq_dist._core")]
 #[derive(Debug)]
@@ -101,12 +102,64 @@ impl PyPlan {
         let assets = chosen(py, assets, panel.panel.n_assets())?;
         let extras = Extras { by_account: accounts, returns };
         let batch = self.batch(py, &panel.panel, &params, threads, &assets, extras)?;
-        let name = |universe: &Vec<usize>| match universe.as_slice() {
-            [asset] => panel.panel.symbols()[*asset].clone(),
-            _ => String::new(),
+        Ok(self.result_of(batch, &panel.panel, &assets))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the keywords of one call from Python")]
+    #[pyo3(signature = (panel, params, look, *, threads, assets = None, dates = None, reference = None))]
+    fn run_staged(
+        &self,
+        py: Python<'_>,
+        panel: PyRef<'_, PyPanel>,
+        params: PyBuffer<f64>,
+        look: Py<PyAny>,
+        threads: usize,
+        assets: Option<Vec<Vec<usize>>>,
+        dates: Option<Vec<i32>>,
+        reference: Option<Vec<f64>>,
+    ) -> PyResult<ArrowTable> {
+        let stages = match (assets, dates) {
+            (Some(assets), None) => Stages::Assets(assets),
+            (None, Some(dates)) => Stages::Dates(dates),
+            _ => {
+                let message = "pass assets= or dates=: after what trials are looked at".to_owned();
+                return Err(errors::spec_error(py, message));
+            }
         };
-        let accounts = self.plan.accounts(&assets).iter().map(name).collect();
-        Ok(PyBatchResult::new(batch, self.plan.outputs().to_vec(), accounts))
+        let values = self.rows_of(py, &params, threads)?;
+        let n_params = self.plan.spec().params.len();
+        if let Some(row) = reference.as_ref().filter(|row| row.len() != n_params) {
+            let message = format!("reference must have {n_params} values, got {}", row.len());
+            return Err(errors::spec_error(py, message));
+        }
+        let (plan, panel) = (&self.plan, &panel.panel);
+        let raised: Mutex<Option<PyErr>> = Mutex::new(None);
+        let stash = |error: PyErr| {
+            *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            EngineError::Strategy { message: "the look at a stage raised".to_owned() }
+        };
+        let mut ask = |at: usize, trials: &[usize], found: BatchOutcome| {
+            let mut assets: Vec<usize> = match &stages {
+                Stages::Assets(parts) => parts[at].clone(),
+                Stages::Dates(_) => (0..panel.n_assets()).collect(),
+            };
+            assets.sort_unstable();
+            let answer = |py: Python<'_>| {
+                let found = self.result_of(found, panel, &assets);
+                look.bind(py).call1((at, trials.to_vec(), found))?.extract::<Vec<bool>>()
+            };
+            Python::attach(|py| answer(py).map_err(&stash))
+        };
+        let (rows, reference) = (rows(&values, n_params, params.shape()[0]), reference.as_deref());
+        let (stages, ask) = (&stages, &mut ask);
+        let outcomes = guard::run_detached(py, threads, move |cancel| {
+            run_staged(plan, panel, &rows, reference, stages, cancel, ask)
+        })?;
+        if let Some(error) = raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let outcomes = outcomes.map_err(|e| errors::to_py(py, e))?;
+        ArrowTable::new(RecordBatch::try_from_iter_with_nullable(trial_columns(plan.outputs(), &outcomes)))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the keywords of one call from Python")]
@@ -252,6 +305,17 @@ impl PyPlan {
         assets: &[usize],
         extras: Extras,
     ) -> PyResult<BatchOutcome> {
+        let values = self.rows_of(py, params, threads)?;
+        let rows = rows(&values, self.plan.spec().params.len(), params.shape()[0]);
+        let plan = &self.plan;
+        let batch = guard::run_detached(py, threads, move |cancel| {
+            run_batch_on(plan, panel, &rows, assets, extras, cancel)
+        })?;
+        batch.map_err(|e| errors::to_py(py, e))
+    }
+
+    /// The values of a parameter matrix, row after row, once it and the number of threads make sense.
+    fn rows_of(&self, py: Python<'_>, params: &PyBuffer<f64>, threads: usize) -> PyResult<Vec<f64>> {
         if threads == 0 {
             return Err(errors::spec_error(py, "threads must be at least 1".to_owned()));
         }
@@ -263,16 +327,21 @@ impl PyPlan {
             );
             return Err(errors::spec_error(py, message));
         }
-        let n_trials = shape[0];
-        let values = params.to_vec(py)?;
-        let plan = &self.plan;
-        let batch = guard::run_detached(py, threads, move |cancel| {
-            let rows: Vec<&[f64]> =
-                (0..n_trials).map(|i| &values[i * n_params..(i + 1) * n_params]).collect();
-            run_batch_on(plan, panel, &rows, assets, extras, cancel)
-        })?;
-        batch.map_err(|e| errors::to_py(py, e))
+        params.to_vec(py)
     }
+
+    fn result_of(&self, batch: BatchOutcome, panel: &Panel, assets: &[usize]) -> PyBatchResult {
+        let name = |universe: &Vec<usize>| match universe.as_slice() {
+            [asset] => panel.symbols()[*asset].clone(),
+            _ => String::new(),
+        };
+        let accounts = self.plan.accounts(assets).iter().map(name).collect();
+        PyBatchResult::new(batch, self.plan.outputs().to_vec(), accounts)
+    }
+}
+
+fn rows(values: &[f64], n_params: usize, n_rows: usize) -> Vec<&[f64]> {
+    (0..n_rows).map(|ix| &values[ix * n_params..(ix + 1) * n_params]).collect()
 }
 
 /// Columns of the table of trials: name, values, whether there are nulls.
