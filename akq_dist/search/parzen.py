@@ -31,8 +31,6 @@ _REDRAWS: Final = 64
 _TABLE_END: Final = 8.0
 _TABLE_STEPS: Final = 256
 _LEAST_MASS: Final = 1e-30
-_TABLED_VALUES: Final = 128
-"""Numbers of values whose masses are all computed at once."""
 _ROWS: Final = 32
 """Points at a time: what is computed of them stays in the processor's cache."""
 _LOG_TWO_PI: Final = math.log(2.0 * math.pi)
@@ -128,11 +126,11 @@ class Parzen:
 
         It is scaled by a constant that depends on the axes alone.
         """
-        kernels = _Kernels(self._axes, self._mu, self._sigma, self._narrowest, self._epsilon)
+        kernels = _Kernels(self._axes, self._mu, self._sigma, self._narrowest, self._epsilon, points)
         log_weights = np.log(self._weights)
         density = np.empty(len(points))
         for first in range(0, len(points), _ROWS):
-            total = kernels.log_at(points[first : first + _ROWS])
+            total = kernels.log_at(first, first + _ROWS)
             total += log_weights
             top = total.max(axis=1)
             total -= top[:, np.newaxis]
@@ -148,9 +146,9 @@ class Parzen:
             if not axis.n_choices:
                 mu[:, ix] = axis.to_unit(points[:, ix])
         sigma = np.full(mu.shape, self._narrowest)
-        kernels = _Kernels(self._axes, mu, sigma, self._narrowest, self._epsilon)
+        kernels = _Kernels(self._axes, mu, sigma, self._narrowest, self._epsilon, points)
         return np.concatenate(
-            [kernels.log_at(points[first : first + _ROWS]) for first in range(0, len(points), _ROWS)]
+            [kernels.log_at(first, first + _ROWS) for first in range(0, len(points), _ROWS)]
         )
 
     def _draw_choices(self, rng: np.random.Generator, n_choices: int, held: Floats) -> Floats:
@@ -160,13 +158,20 @@ class Parzen:
 
 
 class _Kernels:
-    """Product kernels, with all of what is the same for every point computed once."""
+    """Product kernels and the points where they are wanted; what several points share is computed once."""
 
     def __init__(
-        self, axes: Sequence[Axis], mu: Floats, sigma: Floats, narrowest: float, epsilon: float
+        self,
+        axes: Sequence[Axis],
+        mu: Floats,
+        sigma: Floats,
+        narrowest: float,
+        epsilon: float,
+        points: Floats,
     ) -> None:
         """`mu` and `sigma` have shape (kernels, axes), in [0, 1]; a choice has its position as `mu`."""
         self._axes = axes
+        self._points = points
         self._smooth = [
             ix
             for ix, axis in enumerate(axes)
@@ -186,14 +191,15 @@ class _Kernels:
             for ix, axis in enumerate(axes)
             if axis.n_choices
         }
-        self._cells = {
-            ix: _Cells(axis, mu[:, ix], sigma[:, ix])
+        self._cells = [
+            _Cells(axis, mu[:, ix], sigma[:, ix], points[:, ix])
             for ix, axis in enumerate(axes)
             if not axis.n_choices and ix not in self._smooth
-        }
+        ]
 
-    def log_at(self, points: Floats) -> Floats:
-        """Return the logarithms of the kernels at a few points, shape (points, kernels)."""
+    def log_at(self, start: int, end: int) -> Floats:
+        """Return the logarithms of the kernels at some of the points, shape (points, kernels)."""
+        points = self._points[start:end]
         total = np.empty((len(points), len(self._constant)))
         if self._smooth:
             units = np.column_stack([self._axes[ix].to_unit(points[:, ix]) for ix in self._smooth])
@@ -207,47 +213,53 @@ class _Kernels:
             total[:] = self._constant
         for ix, table in self._choices.items():
             total += table[points[:, ix].astype(np.intp)]
-        for ix, cells in self._cells.items():
-            total += cells.log_mass(points[:, ix])
+        for cells in self._cells:
+            total += cells.log_mass(start, end)
         return total
 
 
 class _Cells:
     """The kernels of a stepped number, which give each value the mass of its cell."""
 
-    def __init__(self, axis: Axis, mu: Floats, sigma: Floats) -> None:
-        self._axis = axis
-        # Few kernels differ where there are few values.
+    def __init__(self, axis: Axis, mu: Floats, sigma: Floats, values: Floats) -> None:
+        # Where there are steps few values differ, and few kernels.
         kernels, self._kernel_of = np.unique(mu + 1j * sigma, return_inverse=True)
-        self._mu, self._sigma = kernels.real, kernels.imag
-        self._log_inside = np.log(_normal_mass(-self._mu / self._sigma, (1.0 - self._mu) / self._sigma))
-        n_values = round((axis.high - axis.low) / axis.step) + 1
-        self._table: Floats | None = None
-        if n_values <= _TABLED_VALUES:
-            self._table = self._masses(
-                np.asarray(axis.low + np.arange(n_values, dtype=np.float64) * axis.step)
-            )
+        distinct, self._row_of = np.unique(values, return_inverse=True)
+        self._table = _log_masses(axis, kernels.real, kernels.imag, distinct)
 
-    def log_mass(self, values: Floats) -> Floats:
-        """Return the logarithm of every kernel's mass in the cell of every value, shape (values, kernels)."""
-        if self._table is None:
-            return self._masses(values)
-        cells = np.round((values - self._axis.low) / self._axis.step).astype(np.intp)
-        return self._table.take(cells, axis=0)
+    def log_mass(self, start: int, end: int) -> Floats:
+        """Return the logarithm of every kernel's mass in the cell of some values, shape (values, kernels)."""
+        rows = self._table.take(self._row_of[start:end], axis=0)
+        return rows.take(self._kernel_of, axis=1)
 
-    def _masses(self, values: Floats) -> Floats:
-        first, last = (edge[:, np.newaxis] for edge in self._axis.cells(values))
-        # With a logarithm the cells of large values are narrow: there the density does, at a fraction of the cost.
-        fine = ((last - first) * _FINE_STEPS <= self._sigma.min())[:, 0]
-        log_mass = np.empty((len(values), len(self._mu)))
-        middle, size = (first + last)[fine] / 2.0, (last - first)[fine]
-        distance = (middle - self._mu) / self._sigma
-        log_mass[fine] = np.log(size / self._sigma) - 0.5 * (distance**2 + _LOG_TWO_PI)
-        wide = ~fine
-        mass = _normal_mass((first[wide] - self._mu) / self._sigma, (last[wide] - self._mu) / self._sigma)
-        log_mass[wide] = np.log(np.maximum(mass, _LEAST_MASS))
-        log_mass -= self._log_inside
-        return log_mass.take(self._kernel_of, axis=1)
+
+def _log_masses(axis: Axis, mu: Floats, sigma: Floats, values: Floats) -> Floats:
+    """Return the logarithm of every kernel's mass in the cell of every value, shape (values, kernels)."""
+    first, last = axis.cells(values)
+    # With a logarithm the cells of large values are narrow: there the density does, at a fraction of the cost.
+    fine = (last - first) * _FINE_STEPS <= sigma.min()
+    log_mass = np.empty((len(values), len(mu)))
+    inverse = 1.0 / sigma
+    # Written out, the square is a product of matrices, and so is all that stands beside it.
+    factors = np.stack(
+        [
+            -0.5 * inverse**2,
+            mu * inverse**2,
+            -0.5 * ((mu * inverse) ** 2 + _LOG_TWO_PI) - np.log(sigma),
+            np.ones(len(mu)),
+        ]
+    )
+    middle = (first + last) / 2.0
+    left = np.column_stack([middle**2, middle, np.ones(len(values)), np.log(last - first)])
+    size = max(1, min(_ROWS, _ONE_THREAD_PRODUCT // factors.size))
+    for start in range(0, len(values), size):
+        rows = np.arange(start, min(start + size, len(values)))
+        narrow, wide = rows[fine[rows]], rows[~fine[rows]]
+        log_mass[narrow] = left[narrow] @ factors
+        low, high = (first[wide, np.newaxis] - mu) * inverse, (last[wide, np.newaxis] - mu) * inverse
+        log_mass[wide] = np.log(np.maximum(_normal_mass(low, high), _LEAST_MASS))
+    log_mass -= np.log(_normal_mass(-mu * inverse, (1.0 - mu) * inverse))
+    return log_mass
 
 
 def _log_choices(n_choices: int, held: Floats, epsilon: float) -> Floats:
@@ -291,20 +303,24 @@ def _normal_mass(low: Floats, high: Floats) -> Floats:
 def _cumulative(z: Floats) -> Floats:
     """Return the standard normal distribution function: NumPy has none, and SciPy takes a second to import."""
     value, slope = _cumulative_table()
-    scaled = (np.clip(z, -_TABLE_END, _TABLE_END) + _TABLE_END) * _TABLE_STEPS
-    left = np.minimum(scaled.astype(np.intp), len(value) - 2)
-    t = scaled - left
-    u = 1.0 - t
-    # Cubic Hermite: value and slope are exact at the nodes.
-    return np.asarray(
-        u * u * ((1.0 + 2.0 * t) * value[left] + t * slope[left])
-        + t * t * ((1.0 + 2.0 * u) * value[left + 1] - u * slope[left + 1])
-    )
+    z = np.clip(z, -_TABLE_END, _TABLE_END)
+    nearest = np.rint(z * _TABLE_STEPS)
+    node = (nearest + _TABLE_END * _TABLE_STEPS).astype(np.intp)
+    nearest /= _TABLE_STEPS
+    z -= nearest
+    # Taylor's series at the nearest node: every derivative of the density is a polynomial times the density.
+    series = (nearest**2 - 1.0) * (z / 6.0)
+    series -= 0.5 * nearest
+    series *= z
+    series += 1.0
+    series *= z
+    series *= slope.take(node)
+    series += value.take(node)
+    return np.asarray(series)
 
 
 @functools.cache
 def _cumulative_table() -> tuple[Floats, Floats]:
     nodes = np.linspace(-_TABLE_END, _TABLE_END, int(2 * _TABLE_END * _TABLE_STEPS) + 1)
     value = np.array([0.5 * math.erfc(-node / math.sqrt(2.0)) for node in nodes.tolist()])
-    slope = np.exp(-0.5 * nodes**2) / math.sqrt(2.0 * math.pi) / _TABLE_STEPS
-    return value, slope
+    return value, np.exp(-0.5 * nodes**2) / math.sqrt(2.0 * math.pi)

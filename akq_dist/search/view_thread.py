@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BLOCK: Final = 100
+_PACE_S: Final = 1.0
+"""Trials that end within so long are copied together: a transaction costs as much as dozens of trials."""
+_ENOUGH: Final = 1_000
+"""Trials that are copied together at any rate."""
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 10.0
 _GIVE_UP_AFTER: Final = 4
@@ -49,6 +53,9 @@ class ViewThread:
         self._busy = True
         """The thread is between taking note of something to do and having done it."""
         self._stopping = False
+        self._n_finished = 0
+        self._hurry = False
+        """Whether somebody waits for everything to be copied."""
         self._n_failures = 0
         self._fatal = False
         self._position = 0
@@ -74,9 +81,10 @@ class ViewThread:
         with self._changed:
             return self._fatal or self._n_failures >= _GIVE_UP_AFTER or not self._thread.is_alive()
 
-    def notify(self) -> None:
-        """Say that further trials have ended."""
+    def notify(self, n_finished: int) -> None:
+        """Say how many trials have ended."""
         with self._changed:
+            self._n_finished = n_finished
             self._dirty = True
             self._changed.notify_all()
 
@@ -84,8 +92,15 @@ class ViewThread:
         """Wait until the view has everything that has ended in number order; False when it cannot be."""
         deadline_s = time.monotonic() + timeout_s
         with self._changed:
-            self._dirty = True
+            self._dirty = self._hurry = True
             self._changed.notify_all()
+        try:
+            return self._await_flushed(deadline_s, on_progress)
+        finally:
+            with self._changed:
+                self._hurry = False
+
+    def _await_flushed(self, deadline_s: float, on_progress: Callable[[int], None] | None) -> bool:
         while True:
             with self._changed:
                 if not self._dirty and not self._busy and self._error is None:
@@ -113,12 +128,15 @@ class ViewThread:
     def _run(self) -> None:
         opened = False
         pause_s = _FIRST_PAUSE_S
+        copied_s = -_PACE_S
         while True:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
                 while not self._dirty and not self._stopping:
                     self._changed.wait()
+                left_s = copied_s + _PACE_S - time.monotonic()
+                self._changed.wait_for(self._is_urgent, max(0.0, left_s))
                 if self._stopping:
                     break
                 self._dirty = False
@@ -128,6 +146,7 @@ class ViewThread:
                     self._open()
                     opened = True
                 self._copy()
+                copied_s = time.monotonic()
                 pause_s = _FIRST_PAUSE_S
                 self._report(None)
             except (AkqStudyError, MissingDependencyError) as error:
@@ -144,6 +163,10 @@ class ViewThread:
                     self._changed.wait_for(lambda: self._stopping, pause_s)
                 pause_s = min(2.0 * pause_s, _LONGEST_PAUSE_S)
         self._view.close()
+
+    def _is_urgent(self) -> bool:
+        """Whether there is no point in letting more trials end first."""
+        return self._stopping or self._hurry or self._n_finished - self._position >= _ENOUGH
 
     def _open(self) -> None:
         n_held = self._view.open()

@@ -95,7 +95,7 @@ class Views:
     def notify(self, n_finished: int) -> None:
         self.open()
         if self._optuna is not None:
-            self._optuna.notify()
+            self._optuna.notify(n_finished)
         if self._tracking is not None:
             self._tracking.notify(n_finished)
 

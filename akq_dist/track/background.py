@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 MAX_PROGRESS = 64
 """Points of the sweep's own metrics that wait; older ones give way."""
+PACE_S = 1.0
+"""Trials that end within so long are recorded together: a transaction costs as much as dozens of trials."""
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 GIVE_UP_AFTER = 3
@@ -63,6 +65,8 @@ class BackgroundTracker:
         self._dirty = True
         self._busy = False
         self._hurry = False
+        self._recorded_s = -PACE_S
+        """When the thread last recorded trials; nobody else looks at it."""
         self._closing = False
         self._progress: deque[tuple[int, Mapping[str, float]]] = deque(maxlen=MAX_PROGRESS)
         self._calls: deque[tuple[Callable[[Tracker], Any], Future[Any]]] = deque()
@@ -210,8 +214,16 @@ class BackgroundTracker:
             while not self._closing and self._is_idle():
                 self._changed.notify_all()
                 self._changed.wait()
+            if self._dirty and not self._progress:
+                left_s = self._recorded_s + PACE_S - time.monotonic()
+                self._changed.wait_for(self._is_urgent, max(0.0, left_s))
             self._busy = not self._closing
             return self._busy
+
+    def _is_urgent(self) -> bool:
+        """Whether there is no point in letting more trials end first."""
+        n_waiting = self._n_finished - self._position
+        return self._closing or self._hurry or bool(self._calls) or n_waiting >= self._tracker.block
 
     def _is_idle(self) -> bool:
         opened = self._info is None or self._links is not None
@@ -247,6 +259,7 @@ class BackgroundTracker:
             records = self._read(position, self._tracker.block)
             if records:
                 self._tracker.record(records)
+                self._recorded_s = time.monotonic()
                 position = records[-1].number + 1
                 self._watermark(position)
         except TrackerError:

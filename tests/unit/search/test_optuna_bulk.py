@@ -306,7 +306,7 @@ def test_a_study_that_vanishes_is_filled_again(url: str, monkeypatch: pytest.Mon
     assert thread.flush(60), thread.error
     optuna.delete_study(study_name="s", storage=url)
     held[0] = 30
-    thread.notify()
+    thread.notify(1)
     assert thread.flush(60), thread.error
     thread.close()
     assert len(load_optuna_study(url, "s").get_trials(deepcopy=False)) == 30

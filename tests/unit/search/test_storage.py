@@ -125,7 +125,7 @@ def test_new_trials_follow_while_the_thread_runs(url: str) -> None:
     thread = ViewThread(make_view(url), reader(records), lambda _: None)
     assert thread.flush(30)
     records += [record(n) for n in range(1, 6)]
-    thread.notify()
+    thread.notify(1)
     assert thread.flush(30)
     assert thread.position == 6
     thread.close()
