@@ -37,17 +37,9 @@ class Environment:
         if finished.is_file() and finished.read_text() == wanted:
             return python
         shutil.rmtree(home, ignore_errors=True)
-        steps = (
-            [sys.executable, "-m", "venv", str(home)],
-            [
-                str(python),
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                *self.requirements,
-            ],
+        steps = (  # -I: what PYTHONPATH names here is not installed there
+            [sys.executable, "-I", "-m", "venv", str(home)],
+            [str(python), "-I", "-m", "pip", "install", "--quiet", *self.requirements],
         )
         for step in steps:
             try:
