@@ -67,7 +67,7 @@ def peers(found: Mapping[str, Any]) -> str:
     for row in sorted(found["rows"], key=lambda row: list(ours).index(row["work"])):
         work = row["work"]
         if "reason" in row:
-            rows.append((work, row["engine"], "", row["reason"], "", "", ""))
+            rows.append((work, row["engine"], "", "", "", "", "", row["reason"]))
             continue
         got = row["measured"]
         own = row["engine"] == OURS
@@ -77,18 +77,28 @@ def peers(found: Mapping[str, Any]) -> str:
                 work,
                 row["engine"],
                 size(got),
-                f"{per_second(speed(got))} {unit(got)}",
-                "" if own else ratio(speed(ours[work]) / speed(got)),
+                per_second(got["bars_s"]),
+                per_second(got["backtests_s"]) if got["n_pairs"] else "",
+                "" if own else ratio(ours[work]["bars_s"] / got["bars_s"]),
                 f"{got['peak_mb']:,.0f} MB",
                 equal,
             )
         )
-    head = ("work", "engine", "of it", "rate", "akq-dist is faster by", "peak memory", "result")
+    head = (
+        "work",
+        "engine",
+        "of it",
+        "bars/s",
+        "backtests/s",
+        "akq-dist is faster by",
+        "peak memory",
+        "result",
+    )
     lines = [
         measured(found["machine"]),
         "One thread each, medians of up to five runs after one that does not count, memory of the whole process. "
         f"Results are equal when every final equity agrees to {found['tolerance']:.0e} and every number of trades is "
-        "the same.",
+        "the same. How much faster is by bars, also where an engine was given a part of the work.",
         table(head, rows, left=3),
     ]
     return "\n\n".join(lines)
@@ -194,10 +204,12 @@ def short(sections: Mapping[str, Any]) -> str:
             (
                 f"{work}: {LABELS[work]}, {size(row)}",
                 duration(row["seconds"]),
-                f"{per_second(speed(row))} {unit(row)}",
+                speed(row),
                 ratio(loop / row["seconds"]) if loop else "",
                 *(
-                    ratio(speed(own) / speed(others[work, name])) if own and (work, name) in others else ""
+                    ratio(own["bars_s"] / others[work, name]["bars_s"])
+                    if own and (work, name) in others
+                    else ""
                     for name in names
                 ),
             )
@@ -235,11 +247,10 @@ def _short_record(found: Mapping[str, Any]) -> str:
     )
 
 
-def speed(row: Mapping[str, Any]) -> float:
-    """What a rate counts: bars of one run, otherwise backtests."""
-    bars_s = row["bars_s"] if "bars_s" in row else row["n_bars"] / row["seconds"]
-    backtests_s = row["backtests_s"] if "backtests_s" in row else row["n_backtests"] / row["seconds"]
-    return float(bars_s if row["n_pairs"] <= 1 and row["n_assets"] == 1 else backtests_s)
+def speed(row: Mapping[str, Any]) -> str:
+    """Bars of one run a second, otherwise backtests."""
+    single = row["n_pairs"] <= 1 and row["n_assets"] == 1
+    return f"{per_second(row['n_bars' if single else 'n_backtests'] / row['seconds'])} {unit(row)}"
 
 
 def unit(row: Mapping[str, Any]) -> str:
