@@ -83,7 +83,7 @@ def sync(target: str, ledger: Path) -> int:
     for problem in problems:
         say(f"warning: {problem}")
     if not problems:
-        say("Optuna and MLflow have all that the ledger has")
+        say("every view that the sweep asks for has all that the ledger has")
     return 1 if problems else 0
 
 

@@ -40,3 +40,12 @@ def free_space(path: Path) -> str:
         return f"{shutil.disk_usage(path.parent).free:,} bytes free on its disk"
     except OSError:
         return "its folder cannot be read"
+
+
+def is_read_only(folder: Path) -> bool:
+    """Tell whether no file of a folder can be made or changed by this process."""
+    try:
+        mounted = bool(os.statvfs(folder).f_flag & os.ST_RDONLY) if hasattr(os, "statvfs") else False
+    except OSError:
+        return False
+    return mounted or not os.access(folder, os.W_OK)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import AkqStudyError
 from akq_dist.record.canonical import canonical_json
-from akq_dist.record.files import free_space
+from akq_dist.record.files import free_space, is_read_only
 from akq_dist.record.schema import SCHEMA_VERSION, TABLES
 from akq_dist.record.sqlite import PAGE_BYTES
 
@@ -73,6 +73,9 @@ class Ledger:
                 raise AkqStudyError(
                     f"the folder of the ledger {self.path} cannot be made: {error.strerror}."
                 ) from error
+            self._read_only = is_read_only(self.path.parent)
+            if self._read_only:
+                self._check_readable(must_exist=must_exist)
             self._open_schema()
 
     def create(
@@ -188,8 +191,10 @@ class Ledger:
         """Return the calling thread's connection."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            # Where nobody can write, SQLite needs to be told that nobody will: it cannot set up a log there.
+            place = f"{self.path.as_uri()}?mode=ro&immutable=1" if self._read_only else self.path
             connection = sqlite3.connect(
-                self.path, timeout=30.0, isolation_level=None, check_same_thread=False
+                place, timeout=30.0, isolation_level=None, check_same_thread=False, uri=self._read_only
             )
             self._local.connection = connection
             with self._guard:
@@ -219,13 +224,26 @@ class Ledger:
                 "repeat the command when the cause is gone."
             ) from error
 
+    def _check_readable(self, *, must_exist: bool) -> None:
+        """Refuse what a folder that nobody can write to does not allow."""
+        if not must_exist:
+            raise AkqStudyError(
+                f"the folder of the ledger {self.path} is read-only, so nothing can be recorded there."
+            )
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if log.is_file() and log.stat().st_size:
+            raise AkqStudyError(
+                f"ledger {self.path}: its last session was not closed and its folder is read-only, so what stands "
+                "in its log cannot be read; copy both files to a folder that can be written to."
+            )
+
     def _open_schema(self) -> None:
         connection = self.connection()
         empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if empty:
             connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
+        mode = "" if self._read_only else connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal" and not self._read_only:
             raise AkqStudyError(
                 f"ledger {self.path}: the file system does not allow a write-ahead log; use a local disk."
             )

@@ -113,7 +113,7 @@ class Session:
         with ExitStack() as stack:
             early = self._start_early(stack)
             prepared = prepare(self._request)
-            ledger = Ledger(Path(prepared.spec.storage.ledger))
+            ledger = Ledger(Path(prepared.spec.storage.ledger), must_exist=self._options.must_exist)
             try:
                 stack.enter_context(StudyLock(ledger.path, prepared.spec.name))
                 opened = self._open_study(ledger, prepared)

@@ -179,6 +179,8 @@ def test_a_slow_server_does_not_slow_the_search(folder: Path, server: MlflowServ
         handle.cancel()
         wall_s = finish_and_check(handle)
         delay.delay_s = 0.0
+        # A process would have ended here, and with it the request that was under way.
+        wait_for(lambda: all(thread.name != "akq-tracker" for thread in threading.enumerate()))
         print(f"search {wall_s:.2f} s with 2 s a call, {alone_s:.2f} s without tracking")
         assert wall_s < 1.25 * alone_s + 0.5
         assert_synced("slow", handle.warnings)

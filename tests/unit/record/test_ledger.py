@@ -316,3 +316,22 @@ def test_what_was_committed_survives_kill_9(tmp_path: Path) -> None:
     assert len(records) >= told
     assert [r.number for r in records] == list(range(len(records)))
     ledger.close()
+
+
+def test_a_ledger_in_a_folder_that_nobody_can_write_to_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a folder" / "ledger.db"
+    Ledger(path).close()
+    monkeypatch.setattr("akq_dist.record.ledger.is_read_only", lambda _: True)
+    held = Ledger(path, must_exist=True)
+    assert held.studies() == []
+    assert [entry.name for entry in path.parent.iterdir()] == ["ledger.db"], "reading leaves nothing behind"
+    with pytest.raises(AkqStudyError, match="readonly database"), held.transaction() as connection:
+        connection.execute("DELETE FROM study")
+    held.close()
+    with pytest.raises(AkqStudyError, match="is read-only, so nothing can be recorded there"):
+        Ledger(path)
+    (path.parent / "ledger.db-wal").write_bytes(b"frames")
+    with pytest.raises(AkqStudyError, match="its last session was not closed"):
+        Ledger(path, must_exist=True)
