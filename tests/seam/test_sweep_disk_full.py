@@ -1,0 +1,155 @@
+"""A disk that is full in mid-sweep: a named error, what was committed stays, the sweep goes on when there is room."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from akq_dist.sweep import sweep, sync, verify
+
+from .test_sweep_end_to_end import SPEC, write_bars
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TRIALS = 1_500
+ROOT = Path(__file__).parents[2]
+# MLflow's own store uses what SQLAlchemy 2.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_bars(tmp_path / "bars.parquet", n=60)
+    return tmp_path
+
+
+@pytest.fixture
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 700 KiB; `grow` makes it larger."""
+    place = folder / "disk"
+    place.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip(f"no disk of a given size can be made here: {made.stderr.strip()}")
+    yield place
+    # Connections that are not collected yet still hold files.
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def grow(place: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=200m", str(place)], check=True)
+
+
+def write_spec(folder: Path, **sections: Any) -> None:
+    rules = {
+        "enter": "close > sma(close, slow)",
+        "exit": "close < sma(close, slow)",
+        "stop_loss": {"pct": "stop"},
+    }
+    spec = {
+        **SPEC,
+        "strategy": {"rules": rules},
+        # No point comes twice.
+        "space": {"stop": {"float": [0.01, 0.2]}, "slow": {"int": [15, 40]}},
+        "where": [],
+        "search": {"sampler": "random", "trials": TRIALS, "seed": 3},
+        **sections,
+    }
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(spec))
+
+
+def run(limit_bytes: int | None = None) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Run the sweep in a process of its own; return what it said and how long it took."""
+
+    def limit() -> None:
+        if limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    began_s = time.monotonic()
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", "akq_dist", "sweep", "run", "sweep.yaml"],
+        env={**os.environ, "PYTHONPATH": paths, "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=limit,
+    )
+    return done, time.monotonic() - began_s
+
+
+def quiet_hash() -> str:
+    handle = sweep(
+        "sweep.yaml", overrides=["storage={optuna: null, ledger: quiet.db}", "track.mlflow=null"]
+    ).run()
+    found = str(handle.summary()["result_hash"])
+    handle.close()
+    return found
+
+
+def assert_stopped_and_resumed(stopped: subprocess.CompletedProcess[str], ledger: str) -> None:
+    """The error names the ledger and the room; a repeat completes what a quiet sweep gives."""
+    assert stopped.returncode == 2, stopped.stderr
+    assert f"{ledger}: " in stopped.stderr
+    assert "bytes free on its disk). What was committed before is intact" in stopped.stderr
+
+
+def assert_completed(expected: str) -> None:
+    handle = sweep("sweep.yaml").run()
+    assert handle.summary()["result_hash"] == expected
+    assert handle.summary()["trials"]["complete"] + handle.summary()["trials"]["failed"] == TRIALS
+    handle.close()
+    found = verify("sweep.yaml")
+    assert found.ok, found.to_dict()
+
+
+def test_a_ledger_that_may_not_grow_ends_the_sweep_with_a_named_error(folder: Path) -> None:
+    write_spec(folder)
+    stopped, _ = run(limit_bytes=300_000)
+    assert_stopped_and_resumed(stopped, "akq/ledger.db")
+    assert 0 < verify("sweep.yaml").trials["total"] < TRIALS
+    assert_completed(quiet_hash())
+
+
+@pytest.mark.slow
+def test_a_full_disk_below_the_ledger_is_told_within_seconds(folder: Path, small_disk: Path) -> None:
+    write_spec(folder, storage={"optuna": None, "ledger": "disk/ledger.db"})
+    stopped, took_s = run()
+    assert_stopped_and_resumed(stopped, "disk/ledger.db")
+    assert took_s < 30.0
+    grow(small_disk)
+    assert_completed(quiet_hash())
+
+
+@pytest.mark.slow
+def test_a_full_disk_below_the_views_costs_no_trial(folder: Path, small_disk: Path) -> None:
+    write_spec(
+        folder,
+        search={"sampler": "random", "trials": 300, "seed": 3},
+        track={"mlflow": "sqlite:///disk/mlflow.db", "artifacts": "none"},
+        storage={"optuna": "sqlite:///disk/optuna.db", "ledger": "ledger.db"},
+    )
+    ran, _ = run()
+    assert ran.returncode == 0, ran.stderr
+    assert "300 complete" in ran.stderr or "of 300 trials" in ran.stderr
+    assert "akq sweep sync cross" in ran.stderr
+    grow(small_disk)
+    assert sync("sweep.yaml") == []
+    found = verify("sweep.yaml")
+    assert found.ok, found.to_dict()
