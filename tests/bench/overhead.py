@@ -1,6 +1,6 @@
 """What Ray costs beside one process: the same sweep in calls of a given length, serial and Ray in turn.
 
-python tests/bench/overhead.py [--call-s 0.2] [--calls 24] [--repeats 5] [--threads 1] [--json FILE]
+    python -m tests.bench.overhead [--call-s 0.2] [--calls 24] [--repeats 5] [--threads 1] [--json FILE] [--write]
 
 Tracking is off, threads are equal, the batch is one that takes about `--call-s` in one process. Measured is the search
 alone, from the first ask to the last commit; starting Ray is not part of it. Medians of interleaved repeats, which all
@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import polars as pl
 
 from akq_dist.cluster.session import RaySession
 from akq_dist.sweep import sweep
+from tests.bench import machine, tables
 
 ALLOWED = 0.05
 N_ASSETS, N_BARS = 40, 2_500
@@ -156,6 +158,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the figures to a file")
+    parser.add_argument("--write", action="store_true", help="keep the figures and write the tables")
     given = parser.parse_args()
     found = measure(call_s=given.call_s, n_calls=given.calls, repeats=given.repeats, threads=given.threads)
     rows = (("serial", found.serial_s, found.serial_outside_s), ("ray", found.ray_s, found.ray_outside_s))
@@ -169,6 +172,8 @@ def main() -> int:
     )
     if given.json is not None:
         given.json.write_text(json.dumps({**asdict(found), "ratio": found.ratio}, indent=2), encoding="utf-8")
+    if given.write:
+        tables.write({"ray": {"machine": machine.describe(Ray=version("ray")), **asdict(found)}})
     return 0 if found.ratio <= 1.0 + ALLOWED else 1
 
 

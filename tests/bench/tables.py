@@ -8,6 +8,7 @@ writes the tables between their marks in `tests/bench/README.md` and `README.md`
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,6 +188,26 @@ def tpe(found: Mapping[str, Any]) -> str:
     return "\n\n".join([measured(found["machine"]), size, table(head, rows, left=1)])
 
 
+def ray(found: Mapping[str, Any]) -> str:
+    """The same sweep in one process and on Ray."""
+    rows = [
+        (
+            name,
+            duration(statistics.median(found[f"{key}_s"])),
+            f"{duration(min(found[f'{key}_s']))} - {duration(max(found[f'{key}_s']))}",
+            duration(statistics.median(found[f"{key}_outside_s"])),
+            f"{statistics.median(found['serial_s']) / statistics.median(found[f'{key}_s']):.1%}",
+        )
+        for name, key in (("one process", "serial"), ("Ray, one worker", "ray"))
+    ]
+    head = ("executor", "time", "from - to", "outside of calls", "of the rate of one process")
+    size = (
+        f"{found['trials']:,} trials in calls of {found['batch']} ({duration(found['call_s'])}), {found['threads']} "
+        f"threads a worker, medians of {len(found['ray_s'])}."
+    )
+    return "\n\n".join([measured(found["machine"]), size, table(head, rows, left=1)])
+
+
 def short(sections: Mapping[str, Any]) -> str:
     """The table of the README: the engine on two threads, and what it is beside others."""
     rows = []
@@ -295,7 +316,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], left: int) -> str:
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, marks, *rows))
 
 
-MAKERS = {"engine": engine, "peers": peers, "record": record, "scale": scale, "tpe": tpe}
+MAKERS = {"engine": engine, "peers": peers, "record": record, "scale": scale, "ray": ray, "tpe": tpe}
 
 
 def documents(sections: Mapping[str, Any]) -> dict[Path, str]:
