@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import machine, tables
+from tests.bench import copies, machine, tables
 from tests.bench.environments import CannotInstallError, Environment, ProgramError, run_module
 
 if TYPE_CHECKING:
@@ -254,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for one in source:
             rows.append(one)
             print(one, file=sys.stderr, flush=True)
+    found["copies"] = copies.measure(n_bulk=10_000, n_public=40)
     print(tables.record(found))
     if given.write:
         tables.write({"record": found})

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bench import engine, machine, peers, record, run, tables
-from tests.bench.environments import Environment
+from tests.bench import copies, engine, machine, peers, record, run, tables
+from tests.bench.environments import CannotInstallError, Environment
 from tests.bench.loop import PlainLoop, forms
 from tests.bench.work import WORKS, Outcome, Work, load, quick, save
 
@@ -63,15 +63,24 @@ def test_the_program_of_this_engine_prints_what_it_came_to(tmp_path: Path) -> No
     assert peers.rate(work, found)["backtests_s"] > 0
 
 
+@pytest.mark.slow
+def test_what_pip_says_is_the_reason_why_an_environment_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(CannotInstallError, match="no-such-package"):
+        Environment("missing", ("./no-such-package",)).make(tmp_path)
+
+
 def test_an_engine_that_cannot_be_installed_is_a_row_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = Environment("missing", ("./no-such-package",))
+    class Missing(Environment):
+        def make(self, folder: Path) -> Path:
+            raise CannotInstallError("no such package")
+
     monkeypatch.setattr(peers, "WORKS", {"W2": Work("W2", 1, 500, 1, 2)})
-    monkeypatch.setattr(peers, "PEERS", (peers.Peer("absent", missing, "no.program"),))
+    monkeypatch.setattr(peers, "PEERS", (peers.Peer("absent", Missing("missing", ()), "no.program"),))
     found = peers.measure(tmp_path, small=True)
     assert [row["engine"] for row in found["rows"]] == [tables.OURS, "absent"]
-    assert "no-such-package" in tables.peers(found)
+    assert "no such package" in tables.peers(found)
 
 
 def test_outcomes_that_differ_say_in_what() -> None:
@@ -85,4 +94,7 @@ def test_a_recorded_sweep_is_timed_and_read_back(monkeypatch: pytest.MonkeyPatch
     (row,) = record.bench(["random"], [20])
     assert row["seconds"] > 0
     assert all(took > 0 for took in row["searches"].values())
-    assert "| random | 20 |" in tables.record({"machine": machine.describe(), "rows": [row]})
+    copied = copies.measure(n_bulk=20, n_public=2)
+    printed = tables.record({"machine": machine.describe(), "rows": [row], "copies": copied})
+    assert "| random | 20 |" in printed
+    assert "| in bulk | 20 |" in printed
