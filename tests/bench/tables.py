@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results.json"
 OURS = "akq-dist"
+LOOPS = {"event loop": "compiled event loop", "inlined loop": "compiled loop for this strategy alone"}
 LABELS = {
     "W1": "one asset, one pair of windows",
     "W2": "one asset, many pairs",
@@ -233,14 +234,14 @@ def short(sections: Mapping[str, Any]) -> str:
     names = [name for name in dict.fromkeys(name for _, name in others) if name != OURS]
     best = {row["work"]: row for row in sections["engine"]["rows"]}
     for work, row in best.items():
-        loop = row["beside"].get("inlined loop")
+        beside = row["beside"]
         own = others.get((work, OURS))
         rows.append(
             (
                 f"{work}: {LABELS[work]}, {size(row)}",
                 duration(row["seconds"]),
                 speed(row),
-                ratio(loop / row["seconds"]) if loop else "",
+                *(ratio(beside[loop] / row["seconds"]) if loop in beside else "" for loop in LOOPS),
                 *(
                     ratio(own["bars_s"] / others[work, name]["bars_s"])
                     if own and (work, name) in others
@@ -250,11 +251,11 @@ def short(sections: Mapping[str, Any]) -> str:
             )
         )
     threads = max(row["threads"] for row in best.values())
-    head = ("work", "time", "rate", "a compiled loop for this strategy alone", *names)
+    head = ("work", "time", "rate", *LOOPS.values(), *names)
     parts = [
         measured(sections["engine"]["machine"]),
-        f"Rules on {threads} threads, one backtest and callbacks on one. The columns after the rate say how many times "
-        "as fast as that the engine is on as many threads, as others on one.",
+        f"Rules run on {threads} threads (W1 is one backtest: on one), callbacks on one. A ratio says how many times "
+        "as fast as that the engine is: beside compiled loops on as many threads, beside other engines on one.",
         table(head, rows, left=1),
     ]
     if "record" in sections:
