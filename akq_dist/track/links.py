@@ -20,6 +20,18 @@ def experiment_url(base: str, experiment_id: str) -> str:
     return f"{_experiment(base, experiment_id)}/runs?{_VIEW}&compareRunsMode=TABLE"
 
 
+def trials_url(base: str, experiment_id: str, run_id: str, *, ascending: bool | None) -> str:
+    """Return the page with the trials of a sweep as a table, by objective where there is one to go by.
+
+    Sorted by time the page shows the sweep's own run alone, with all the others folded below it.
+    """
+    children = quote(f"tags.`mlflow.parentRunId` = '{run_id}'", safe="")
+    url = f"{experiment_url(base, experiment_id)}&searchFilter={children}"
+    if ascending is None:
+        return url
+    return f"{url}&orderByKey={quote('metrics.`objective`', safe='')}&orderByAsc={str(ascending).lower()}"
+
+
 def run_url(base: str, experiment_id: str, run_id: str) -> str:
     """Return the page of one run."""
     return f"{_experiment(base, experiment_id)}/runs/{quote(run_id, safe='')}?{_VIEW}"

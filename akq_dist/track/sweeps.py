@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from akq_dist.record.protocols import TrackerLinks
@@ -15,6 +16,8 @@ class TrackedSweep:
     study: str
     status: str
     links: TrackerLinks
+    ascending: bool | None
+    """Whether small objectives are good; None where there are several objectives."""
 
 
 def find_sweeps(uri: str, limit: int = 5) -> list[TrackedSweep]:
@@ -35,7 +38,19 @@ def find_sweeps(uri: str, limit: int = 5) -> list[TrackedSweep]:
         raise mlflow_env.explain(error, uri) from None
     return [
         TrackedSweep(
-            run.info.run_name, run.info.status, TrackerLinks(uri, run.info.experiment_id, run.info.run_id)
+            run.info.run_name,
+            run.info.status,
+            TrackerLinks(uri, run.info.experiment_id, run.info.run_id),
+            _ascending(run.data.params.get("objective", "")),
         )
         for run in runs
     ]
+
+
+def _ascending(objectives: str) -> bool | None:
+    """Read the direction of a sweep with one objective from the parameter of its run."""
+    try:
+        (objective,) = json.loads(objectives)
+        return {"minimize": True, "maximize": False}.get(objective["direction"])
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -200,6 +200,40 @@ def test_a_hundred_parameters_and_long_texts() -> None:
     assert_same(2, wide_trials(3))
 
 
+def test_summaries_and_the_dashboard_show_the_same() -> None:
+    """Beside `load_study`: what a list of studies, and the pages of optuna-dashboard, are made of."""
+    dashboard = pytest.importorskip("optuna_dashboard")
+    trials = wide_trials(4)
+    pages, summaries = [], []
+    with TemporaryDirectory() as folder:
+        for write in (in_public, in_bulk):
+            path = Path(folder) / f"{write.__name__}.db"
+            path.write_bytes(empty_database())
+            url = f"sqlite:///{path}"
+            study = optuna.create_study(storage=url, study_name="s", directions=["maximize"] * 2)
+            write(study, trials)
+            _release(study)
+            (summary,) = optuna.study.get_all_study_summaries(storage=url)
+            summaries.append({**vars(summary), "_study_id": 0})
+            app = dashboard.wsgi(url)
+            pages.append([page(app, where) for where in ("/api/studies", "/api/studies/1", "/csv/1")])
+    assert repr(summaries[0]) == repr(summaries[1])
+    assert summaries[0]["n_trials"] == 4
+    assert pages[0] == pages[1]
+    assert all("p97" in text for text in pages[0][1:])
+    assert "ü" * 5_000 in pages[0][1] or "\\u00fc" * 5_000 in pages[0][1]
+
+
+def page(app: Any, where: str) -> str:
+    """Return what the dashboard answers."""
+    status: list[str] = []
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": where, "QUERY_STRING": "after=0"}
+    environ |= {"SERVER_NAME": "localhost", "SERVER_PORT": "80", "wsgi.url_scheme": "http"}
+    body = b"".join(app(environ, lambda line, headers, *rest: status.append(line)))
+    assert status == ["200 OK"], (where, status, body)
+    return body.decode()
+
+
 @pytest.fixture
 def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Live where an hour comes twice a year."""

@@ -8,7 +8,7 @@ import pytest
 
 from akq_dist.errors import AkqUsageError
 from akq_dist.record.protocols import TrackerLinks
-from akq_dist.track.links import experiment_url, run_url, sweep_links
+from akq_dist.track.links import experiment_url, run_url, sweep_links, trials_url
 from akq_dist.track.policy import plan_artifacts, plan_runs
 from akq_dist.track.store import absolute_uri, artifact_location, safe_name
 
@@ -107,3 +107,7 @@ def test_pages() -> None:
         "http://127.0.0.1:5000", "3", "abc"
     )
     assert "a%2Fb" in experiment_url("http://h", "a/b")
+    trials = trials_url("http://h", "1", "ab", ascending=False)
+    assert trials.endswith("&orderByKey=metrics.%60objective%60&orderByAsc=false")
+    assert "searchFilter=tags.%60mlflow.parentRunId%60%20%3D%20%27ab%27" in trials
+    assert "orderBy" not in trials_url("http://h", "1", "ab", ascending=None)
