@@ -308,9 +308,8 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.call(|strategy, ctx| strategy.on_start(ctx))?;
             progress.has_begun = true;
         }
-        let acts_by_itself = S::WANTS_CLOCK || self.engine.has_dates || self.engine.has_columns;
         let skips =
-            !acts_by_itself && self.frames.is_empty() && quiet::is_plain(&self.spec, self.views.len());
+            !S::WANTS_CLOCK && self.frames.is_empty() && quiet::is_plain(&self.spec, self.views.len());
         let end = end.min(timeline.n_steps());
         let (mut step, mut n_looked) = (progress.step, 0);
         while step < end {
@@ -380,9 +379,15 @@ impl<S: Strategy> Loop<'_, '_, S> {
         for bar in bars {
             let close = self.views[bar.instrument.ix()].close[bar.row as usize];
             self.engine.portfolio.mark(bar.instrument, close);
-            self.engine.sleeves.mark(bar.instrument, close);
+        }
+        if !self.engine.sleeves.is_empty() {
+            for bar in bars {
+                let close = self.views[bar.instrument.ix()].close[bar.row as usize];
+                self.engine.sleeves.mark(bar.instrument, close);
+            }
         }
         self.decision_equity = self.engine.portfolio.equity();
+        let n_changes = self.engine.portfolio.n_changes();
         self.engine.limits.mark(self.decision_equity);
         if S::WANTS_CLOCK {
             self.tell_time()?;
@@ -421,13 +426,16 @@ impl<S: Strategy> Loop<'_, '_, S> {
             self.end_date()?;
             self.flush_commands()?;
         }
-        self.record_step();
+        self.record_step(n_changes);
         Ok(())
     }
 
-    fn record_step(&mut self) {
+    /// `n_changes` is that of the portfolio at the mark: a sum over many positions is not made twice.
+    fn record_step(&mut self, n_changes: u64) {
         let engine = &mut *self.engine;
-        engine.record.equity.push(engine.portfolio.equity());
+        let is_same = engine.portfolio.n_changes() == n_changes;
+        let equity = if is_same { self.decision_equity } else { engine.portfolio.equity() };
+        engine.record.equity.push(equity);
         engine.record.exposed_steps += u64::from(!engine.portfolio.is_flat());
         if self.spec.keep == Keep::Everything {
             engine.record.cash.push(engine.portfolio.cash());

@@ -30,8 +30,6 @@ pub struct Position {
     qty: f64,
     avg_price: f64,
     lots: VecDeque<Lot>,
-    /// Last close; NaN before the first bar.
-    mark: f64,
     /// What a unit is worth for a price of one, in the currency of the account.
     point_value: f64,
     margin: f64,
@@ -118,6 +116,10 @@ pub struct Portfolio {
     day: u32,
     holds: Vec<Hold>,
     positions: Vec<Position>,
+    /// Last close of every instrument, NaN before its first bar; apart from the positions, since each step writes all.
+    marks: Vec<f64>,
+    /// How often anything but a mark has changed.
+    n_changes: u64,
     /// Instruments with a position, ascending: the order in which equity is summed.
     held: Vec<u32>,
     scratch: Vec<(Lot, f64)>,
@@ -138,12 +140,13 @@ impl Portfolio {
         self.dividend_tax.clear();
         self.tax_paid = 0.0;
         self.held.clear();
+        self.marks.clear();
+        self.marks.resize(n_instruments, f64::NAN);
         self.positions.resize_with(n_instruments, Position::default);
         for position in &mut self.positions {
             position.qty = 0.0;
             position.avg_price = 0.0;
             position.lots.clear();
-            position.mark = f64::NAN;
             position.point_value = multiplier;
             position.margin = 1.0;
             position.hold_days = 0;
@@ -171,9 +174,9 @@ impl Portfolio {
         std::mem::take(&mut self.tax_paid)
     }
 
-    /// A trading date begins: units bought long enough ago are free.
-    pub fn begin_date(&mut self, date: TradingDate) {
-        self.day += 1;
+    /// Trading dates begin, up to this one: units bought long enough ago are free.
+    pub fn begin_dates(&mut self, n_dates: u32, date: TradingDate) {
+        self.day += n_dates;
         self.today = date;
         let day = self.day;
         self.holds.retain(|hold| hold.free_on > day);
@@ -181,12 +184,13 @@ impl Portfolio {
 
     /// The trading date ends: gains and losses since the last settlement move cash.
     pub fn settle(&mut self) {
+        self.n_changes += 1;
         if !self.settles {
             return;
         }
         for &ix in &self.held {
+            let worth = self.worth(ix);
             let position = &mut self.positions[ix as usize];
-            let worth = position.qty * position.mark * position.point_value;
             self.cash += worth - position.settled;
             position.settled = worth;
         }
@@ -194,6 +198,7 @@ impl Portfolio {
 
     /// Moves cash: what borrowing, interest and funding cost, below zero what they bring.
     pub fn charge(&mut self, amount: f64) {
+        self.n_changes += 1;
         self.cash -= amount;
     }
 
@@ -205,6 +210,7 @@ impl Portfolio {
 
     /// Takes note of a new multiplier or exchange rate.
     pub fn set_point_value(&mut self, instrument: InstrumentIx, value: f64) {
+        self.n_changes += 1;
         self.positions[instrument.ix()].point_value = value;
     }
 
@@ -228,12 +234,18 @@ impl Portfolio {
     /// Notes the close of an instrument.
     #[inline]
     pub fn mark(&mut self, instrument: InstrumentIx, close: f64) {
-        self.positions[instrument.ix()].mark = close;
+        self.marks[instrument.ix()] = close;
     }
 
     /// Last close of an instrument, NaN before its first bar.
     pub fn last_close(&self, instrument: InstrumentIx) -> f64 {
-        self.positions[instrument.ix()].mark
+        self.marks[instrument.ix()]
+    }
+
+    /// A number that stays while nothing but marks changes.
+    #[inline]
+    pub fn n_changes(&self) -> u64 {
+        self.n_changes
     }
 
     /// Cash plus every position at its last close.
@@ -241,17 +253,21 @@ impl Portfolio {
     pub fn equity(&self) -> f64 {
         let mut equity = self.cash;
         for &ix in &self.held {
-            let position = &self.positions[ix as usize];
-            let worth = position.qty * position.mark * position.point_value;
-            equity += if self.settles { worth - position.settled } else { worth };
+            let worth = self.worth(ix);
+            equity += if self.settles { worth - self.positions[ix as usize].settled } else { worth };
         }
         equity
     }
 
     /// Value of a position at the last close, negative when short.
     pub fn value(&self, instrument: InstrumentIx) -> f64 {
-        let position = &self.positions[instrument.ix()];
-        position.qty * position.mark * position.point_value
+        self.worth(instrument.0)
+    }
+
+    #[inline]
+    fn worth(&self, ix: u32) -> f64 {
+        let position = &self.positions[ix as usize];
+        position.qty * self.marks[ix as usize] * position.point_value
     }
 
     /// Appends the equity after each of these closes of an account's only instrument, in the arithmetic of `equity`.
@@ -272,15 +288,12 @@ impl Portfolio {
 
     /// Sum of the absolute values of all positions at their last closes.
     pub fn gross_exposure(&self) -> f64 {
-        let value = |&ix: &u32| {
-            let position = &self.positions[ix as usize];
-            (position.qty * position.mark * position.point_value).abs()
-        };
-        self.held.iter().map(value).sum()
+        self.held.iter().map(|&ix| self.worth(ix).abs()).sum()
     }
 
     /// Books an execution; closed round trips are appended to `trips`. `high` and `low` are the instrument's series.
     pub fn apply(&mut self, fill: &Fill, high: &[f64], low: &[f64], trips: &mut Vec<RoundTrip>) {
+        self.n_changes += 1;
         let signed = fill.side.sign() * fill.qty;
         let ix = fill.instrument.ix();
         let worth = signed * fill.price * self.positions[ix].point_value;
@@ -459,20 +472,13 @@ impl Portfolio {
 
     /// What the positions tie up at their last closes.
     pub fn margin_used(&self) -> f64 {
-        let one = |&ix: &u32| {
-            let position = &self.positions[ix as usize];
-            (position.qty * position.mark * position.point_value).abs() * position.margin
-        };
+        let one = |&ix: &u32| self.worth(ix).abs() * self.positions[ix as usize].margin;
         self.held.iter().map(one).sum()
     }
 
     /// Value of what is sold short, at last closes.
     pub fn short_value(&self) -> f64 {
-        let one = |&ix: &u32| {
-            let position = &self.positions[ix as usize];
-            (-position.qty * position.mark * position.point_value).max(0.0)
-        };
-        self.held.iter().map(one).sum()
+        self.held.iter().map(|&ix| (-self.worth(ix)).max(0.0)).sum()
     }
 
     /// An instrument goes ex: units, costs and the mark change, and equity does not. Fractions of a unit and rights
@@ -486,9 +492,11 @@ impl Portfolio {
         subscribed: Option<f64>,
         past: &Past<'_>,
     ) -> f64 {
+        self.n_changes += 1;
         let position = &mut self.positions[instrument.ix()];
-        let reference = action.reference(position.mark);
-        position.mark = reference;
+        let mark = &mut self.marks[instrument.ix()];
+        let reference = action.reference(*mark);
+        *mark = reference;
         if position.qty == 0.0 {
             return 0.0;
         }

@@ -9,12 +9,14 @@ use akq_core::data::{BarAt, Panel, RowSteps, Timeline, Window};
 use akq_core::engine::{Engine, Keep, Record, RunSpec};
 use akq_core::market::Market;
 use akq_core::model::Order;
+use akq_core::portfolio::Portfolio;
 use akq_core::risk::RiskSpec;
 use akq_core::rules::BatchGraph;
 use akq_core::strategy::{Strategy, StrategyFailure};
 use akq_core::trader::{CompiledRules, RuleColumns, RuleSpec, RuleTrader, SignalSteps};
 use akq_core::units::{InstrumentIx, TradingDate};
 use common::{Random, Series, panel_with, random_series};
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 /// A strategy that is looked at on every bar, whatever it says about its next decision.
@@ -29,6 +31,39 @@ impl<S: Strategy> Strategy for EveryBar<S> {
 
     fn on_bars(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) -> Result<(), StrategyFailure> {
         self.0.on_bars(ctx, bars)
+    }
+}
+
+/// A strategy that counts at how many bars it is looked at.
+struct Counting<S> {
+    strategy: S,
+    n_looks: u64,
+}
+
+impl<S: Strategy> Strategy for Counting<S> {
+    const WANTS_REPORTS: bool = S::WANTS_REPORTS;
+    const WANTS_CLOCK: bool = S::WANTS_CLOCK;
+    const WANTS_STEPS: bool = S::WANTS_STEPS;
+
+    fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
+        self.n_looks += 1;
+        self.strategy.on_bar(ctx, bar)
+    }
+
+    fn wants_bars(&self, step: u32) -> bool {
+        self.strategy.wants_bars(step)
+    }
+
+    fn on_bars(&mut self, ctx: &mut Context<'_>, bars: &[BarAt]) -> Result<(), StrategyFailure> {
+        self.strategy.on_bars(ctx, bars)
+    }
+
+    fn bars_to_see<'b>(&'b self, step: u32, bars: &'b [BarAt]) -> &'b [BarAt] {
+        self.strategy.bars_to_see(step, bars)
+    }
+
+    fn next_look(&mut self, portfolio: &Portfolio, step: u32, rows: Range<u32>) -> u32 {
+        self.strategy.next_look(portfolio, step, rows)
     }
 }
 
@@ -167,11 +202,71 @@ fn random_market(random: &mut Random) -> Market {
     );
     let shorts = random.below(3) != 0;
     let multiplier = one_of(random, &["1", "10"]);
+    let profile = random_profile(random);
     let text = format!(
         r#"{{"fill": "{fill}", "lot": {lot}, {power}, {costs}, "shorts": {shorts}, "multiplier": {multiplier},
-             "cash": 100000}}"#
+             "cash": 100000{profile}}}"#
     );
     serde_json::from_str(&text).unwrap()
+}
+
+/// What a market profile adds; dates of the data count from 1970-01-01.
+fn random_profile(random: &mut Random) -> String {
+    let mut items = String::new();
+    let mut maybe = |random: &mut Random, one_in: u64, texts: &[&str]| {
+        if random.below(one_in) == 0 {
+            items.push_str(", ");
+            items.push_str(one_of(random, texts));
+        }
+    };
+    if random.below(2) == 0 {
+        return items;
+    }
+    maybe(random, 2, &[r#""sell_after_days": 1"#, r#""sell_after_days": 2"#]);
+    maybe(
+        random,
+        2,
+        &[r#""fee_rounding": "cent""#, r#""tick": 0.01"#, r#""lot_binds": true, "min_qty": 100"#],
+    );
+    maybe(
+        random,
+        2,
+        &[
+            r#""price_limit": [{"from": "1970-01-10", "rate": 0.1}], "refuse_beyond_limits": true"#,
+            r#""price_limit": [{"from": "1970-01-01", "rate": 0.02, "free_days": 5}], "listed": {"S0": "1970-01-03"}"#,
+        ],
+    );
+    maybe(
+        random,
+        2,
+        &[
+            r#""stamp_duty": [{"from": "1970-01-01", "rate": 0.001}, {"from": "1970-02-10", "rate": 0.0005}]"#,
+            r#""transfer_fee": [{"from": "1970-01-20", "rate": 0.0001}], "duty_on_buys": true"#,
+        ],
+    );
+    maybe(
+        random,
+        3,
+        &[
+            r#""corporate_actions": [{"symbol": "S0", "ex_date": "1970-01-20", "bonus": 1.0}]"#,
+            r#""corporate_actions": [{"symbol": "S0", "ex_date": "1970-01-15", "cash": 0.5},
+                {"symbol": "S0", "ex_date": "1970-02-01", "cash": 0.1, "bonus": 0.3},
+                {"symbol": "S0", "ex_date": "1970-02-01", "rights": 0.2, "rights_price": 3.0}],
+               "dividend_tax": [{"months": 1, "rate": 0.2}]"#,
+        ],
+    );
+    // What keeps every step in the general loop.
+    maybe(
+        random,
+        6,
+        &[
+            r#""daily_settlement": true"#,
+            r#""borrow_rate": 0.05"#,
+            r#""interest_rate": 0.04"#,
+            r#""margin": 0.2"#,
+        ],
+    );
+    items
 }
 
 fn random_panel(random: &mut Random, n_assets: u64) -> Panel {
@@ -198,6 +293,7 @@ fn bits(values: &[f64]) -> Vec<u64> {
 #[test]
 fn skipped_steps_change_no_bit() {
     let (mut n_fills, mut n_trips, mut n_rejects) = (0, 0, 0);
+    let (mut n_looks, mut n_bars) = ([0; 2], [0; 2]);
     for case in 0..4_000 {
         let mut random = Random(case);
         let n_assets = if random.below(4) == 0 { 1 + random.below(4) } else { 1 };
@@ -235,7 +331,14 @@ fn skipped_steps_change_no_bit() {
                 cancel: &cancel,
             };
             let trader = || RuleTrader::new(&compiled, numbers, &columns);
-            let (skipped, skipped_orders) = run(&spec, &mut trader().seeing(&signals));
+            let mut counting = Counting { strategy: trader().seeing(&signals), n_looks: 0 };
+            let (skipped, skipped_orders) = run(&spec, &mut counting);
+            if keep == Keep::Metrics && universe.len() == 1 {
+                let is_dated =
+                    usize::from(market.sell_after_days > 0 || !market.corporate_actions.is_empty());
+                n_looks[is_dated] += counting.n_looks;
+                n_bars[is_dated] += timeline.n_bars() as u64;
+            }
             let (looked, looked_orders) = run(&spec, &mut EveryBar(trader()));
             let what = format!("case {case}, {keep:?}: {rules:?} {market:?} {risk:?}");
             assert_eq!(bits(&skipped.equity), bits(&looked.equity), "{what}");
@@ -251,6 +354,9 @@ fn skipped_steps_change_no_bit() {
         }
     }
     assert!(n_fills > 50_000 && n_trips > 20_000 && n_rejects > 1_000, "{n_fills} {n_trips} {n_rejects}");
+    for (looks, bars) in n_looks.into_iter().zip(n_bars) {
+        assert!(bars > 10_000 && looks * 2 < bars, "looked at {looks} of {bars} bars");
+    }
 }
 
 #[test]

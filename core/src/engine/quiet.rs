@@ -13,37 +13,69 @@ use crate::execution::{OhlcBar, Resting, Trail, stop_price};
 use crate::market::Market;
 use crate::model::{Order, OrderKind, Side, TimeInForce};
 use crate::strategy::Strategy;
-use crate::units::InstrumentIx;
+use crate::units::{InstrumentIx, TradingDate};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The instrument of an account that has one.
 const ONLY: InstrumentIx = InstrumentIx(0);
 
-/// Whether a step without decisions and matches only marks. Says no to whatever it does not know.
+/// Whether a step without decisions and matches only marks, and lets a date begin. Every item of a market is named here,
+/// so that a new one has to say what it does between decisions.
 pub(super) fn is_plain(spec: &Terms<'_>, n_instruments: usize) -> bool {
-    let market = spec.market;
-    #[allow(clippy::needless_update, reason = "whatever else a market may have must be at its default")]
-    let known = Market {
-        cash: market.cash,
-        fill: market.fill,
-        slippage_bps: market.slippage_bps,
-        commission: market.commission,
-        sell_tax: market.sell_tax,
-        lot: market.lot,
-        multiplier: market.multiplier,
-        shorts: market.shorts,
-        buying_power: market.buying_power,
-        on_insufficient_cash: market.on_insufficient_cash,
-        execution: market.execution,
-        ..Market::default()
-    };
-    // A bar that trades nothing does not count as one an order was held against.
-    let halts = market.execution.halt_on_zero_volume;
+    let Market {
+        // What decides about orders and executions only.
+        cash: _,
+        fill: _,
+        slippage_bps: _,
+        commission: _,
+        sell_tax: _,
+        lot: _,
+        multiplier: _,
+        shorts: _,
+        buying_power: _,
+        on_insufficient_cash: _,
+        fee_rounding: _,
+        tick: _,
+        min_qty: _,
+        lot_binds: _,
+        stamp_duty: _,
+        duty_on_buys: _,
+        transfer_fee: _,
+        close_today: _,
+        price_limit: _,
+        limit_columns: _,
+        refuse_beyond_limits: _,
+        listed: _,
+        margin: _,
+        dividend_tax: _,
+        boards: _,
+        board: _,
+        execution: _,
+        // What only names or describes.
+        profile: _,
+        periods_per_year: _,
+        time_zone: _,
+        sessions: _,
+        notes: _,
+        // Dates that begin are counted, and a stretch ends before an ex-date.
+        sell_after_days: _,
+        corporate_actions: _,
+        // What moves cash or ends positions by itself.
+        maintenance,
+        daily_settlement,
+        borrow_rate,
+        interest_rate,
+        funding_column,
+        fx_column,
+        options,
+    } = spec.market;
+    let has_costs = *borrow_rate > 0.0 || *interest_rate > 0.0 || *maintenance > 0.0 || *daily_settlement;
+    let has_columns = funding_column.is_some() || fx_column.is_some();
+    let acts = has_costs || has_columns || !options.is_empty();
     // Details of every step are kept by the general loop.
     let keeps_details = spec.keep == Keep::Everything;
-    let is_known = *market == known && !halts && !spec.risk.has_limits() && !spec.is_ticks;
-    n_instruments == 1 && !keeps_details && is_known
+    n_instruments == 1 && !keeps_details && !acts && !spec.risk.has_limits() && !spec.is_ticks
 }
 
 impl<S: Strategy> Loop<'_, '_, S> {
@@ -59,12 +91,17 @@ impl<S: Strategy> Loop<'_, '_, S> {
         let (Some(last), Some(bar)) = (timeline.n_steps().checked_sub(1), timeline.bars(step).first()) else {
             return Ok(step);
         };
-        if step == last || !self.engine.book.only_rests() {
+        if step == last || !self.engine.book.only_rests() || self.is_held_back_today() {
+            return Ok(step);
+        }
+        let last = last.min(self.next_ex_step(step, timeline));
+        if step >= last {
             return Ok(step);
         }
         let rows = bar.row..bar.row + (last.min(end) - step) as u32;
         let look = self.strategy.next_look(&self.engine.portfolio, step as u32, rows.clone());
         let mut rows = rows.start as usize..look.clamp(rows.start, rows.end) as usize;
+        rows.end = rows.start + self.n_trading(&rows);
         for resting in &self.engine.book.resting {
             let Some(order) = self.engine.book.get(resting.order) else { return Ok(step) };
             rows.end = rows.start + n_untouched(order, resting, step, &self.views[0], &rows);
@@ -77,10 +114,52 @@ impl<S: Strategy> Loop<'_, '_, S> {
         }
         self.engine.book.forget_ended();
         let end = step + rows.len();
+        self.begin_dates_through(step..end, timeline.dates());
         self.age_through(end, &rows);
         self.record_through(&rows);
         self.engine.newest[0] = NewestBar { row: rows.end as u32 - 1, step: end as u32 - 1 };
         Ok(end)
+    }
+
+    /// Whether an order may have to wait for units to become free before it is held against a bar.
+    fn is_held_back_today(&self) -> bool {
+        !self.engine.book.resting.is_empty() && self.engine.portfolio.has_locked(ONLY)
+    }
+
+    /// How many of these rows come before a bar that trades nothing, where that matters: an order is not held against it.
+    fn n_trading(&self, rows: &Range<usize>) -> usize {
+        match self.views[0].volume {
+            Some(volume) if !self.engine.book.resting.is_empty() => {
+                n_before(&volume[rows.clone()], |v| self.engine.liquidity.is_halted(Some(v)))
+            }
+            _ => rows.len(),
+        }
+    }
+
+    /// The first step from `step` on at which the instrument goes ex; the number of steps for none.
+    fn next_ex_step(&self, step: usize, timeline: &Timeline) -> usize {
+        let seen = self.engine.last_date.unwrap_or(timeline.date(step));
+        let distributions = self.engine.contracts.iter().flat_map(|contract| &contract.distributions);
+        let next = distributions.map(|d| d.ex_date.0).filter(|&date| date > seen).min();
+        next.map_or(timeline.n_steps(), |next| timeline.dates().partition_point(|&date| date < next.0))
+    }
+
+    /// The trading dates that begin with these steps, on which units become free and nothing else happens.
+    fn begin_dates_through(&mut self, steps: Range<usize>, dates: &[i32]) {
+        if !self.engine.has_dates {
+            return;
+        }
+        let first = usize::from(steps.start == 0);
+        let pairs = dates[steps.start.saturating_sub(1)..steps.end].windows(2);
+        let n_dates = first + pairs.filter(|pair| pair[0] != pair[1]).count();
+        if n_dates > 0 {
+            let date = TradingDate(dates[steps.end - 1]);
+            self.engine.portfolio.begin_dates(n_dates as u32, date);
+            for sleeve in self.engine.sleeves.each() {
+                sleeve.begin_dates(n_dates as u32, date);
+            }
+            self.engine.last_date = Some(date);
+        }
     }
 
     /// What the completed bars do to orders that they do not reach.

@@ -30,9 +30,9 @@ pub(super) fn has_dates(market: &Market, contracts: &[Contract]) -> bool {
 impl<S: Strategy> Loop<'_, '_, S> {
     /// A trading date begins: units become free, distributions whose ex-date has come are paid.
     pub(super) fn begin_date(&mut self) -> Result<(), EngineError> {
-        self.engine.portfolio.begin_date(self.clock.date);
+        self.engine.portfolio.begin_dates(1, self.clock.date);
         for sleeve in self.engine.sleeves.each() {
-            sleeve.begin_date(self.clock.date);
+            sleeve.begin_dates(1, self.clock.date);
         }
         let Some(last) = self.engine.last_date.replace(self.clock.date) else { return Ok(()) };
         self.pay_for_days(last);

@@ -169,7 +169,7 @@ impl Account {
         }
         let longest = contracts.iter().map(|contract| contract.sell_after_days).max().unwrap_or(0);
         for day in 0..=longest {
-            portfolio.begin_date(TradingDate(day as i32));
+            portfolio.begin_dates(1, TradingDate(day as i32));
         }
         portfolio
     }
