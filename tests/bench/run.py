@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from akq_dist import _core
 from tests.bench import engine, machine, peers, tables
 from tests.bench.loop import PlainLoop, forms
 from tests.bench.work import COMMISSION, QTY, WORKS, Work, load, pairs, prices, quick, save
@@ -173,7 +172,7 @@ def measure(n_repeats: int, *, small: bool) -> dict[str, Any]:
             else:
                 rows += bench_callbacks(work, n_repeats)
     return {
-        "machine": machine.describe(**{"akq-dist": _core.__version__}),
+        "machine": machine.describe(),
         "repeats": n_repeats,
         "rows": rows,
         "memory": memory(works["W3"]),

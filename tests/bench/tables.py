@@ -56,9 +56,12 @@ def engine(found: Mapping[str, Any]) -> str:
         f"Medians of {found['repeats']}. A ratio above 1 says how many times as fast the engine is as what heads the "
         "column; the last one is against itself on one thread.",
         table(head, rows, left=1),
-        f"A batch of W3 takes {found['memory']['above_mb']:,.0f} MB above its panel of "
-        f"{found['memory']['panel_mb']:,.0f} MB.",
     ]
+    memory = found["memory"]
+    if memory["above_mb"] is not None:
+        lines.append(
+            f"A batch of W3 takes {memory['above_mb']:,.0f} MB above its panel of {memory['panel_mb']:,.0f} MB."
+        )
     return "\n\n".join(lines)
 
 
@@ -363,7 +366,13 @@ def kept() -> dict[str, Any]:
 
 
 def write(new: Mapping[str, Any]) -> None:
-    """Keep new figures beside those of the other sections, and write every table."""
+    """Keep new figures beside those of the other sections, and write every table.
+
+    Raises ValueError for figures of a debug build.
+    """
+    for name, section in new.items():
+        if section["machine"]["profile"] != "release":
+            raise ValueError(f"{name}: tables are made of figures of a release build")
     sections = {**kept(), **new}
     RESULTS.write_text(json.dumps(sections, indent=1) + "\n")
     for path, text in documents(sections).items():

@@ -83,6 +83,12 @@ def test_an_engine_that_cannot_be_installed_is_a_row_with_the_reason(
     assert "no such package" in tables.peers(found)
 
 
+def test_figures_of_a_debug_build_are_not_kept() -> None:
+    section = {"machine": {**machine.describe(), "profile": "debug"}}
+    with pytest.raises(ValueError, match="engine: tables are made of figures of a release build"):
+        tables.write({"engine": section})
+
+
 def test_outcomes_that_differ_say_in_what() -> None:
     here = Outcome([100.0, 200.0], [3, 4])
     assert not here.differs(Outcome([100.0, 200.0 + 1e-8], [3, 4]), 1e-9)
