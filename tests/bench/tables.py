@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-ROOT = Path(__file__).parents[2]
-RESULTS = Path(__file__).parent / "results.json"
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results.json"
+ALL, SHORT = FOLDER / "README.md", FOLDER.parents[1] / "README.md"
+"""Documents: one with every table, one with the short table."""
 OURS = "akq-dist"
 LOOPS = {"event loop": "compiled event loop", "inlined loop": "compiled loop for this strategy alone"}
 LABELS = {
@@ -339,14 +341,13 @@ MAKERS = {"engine": engine, "peers": peers, "record": record, "scale": scale, "r
 
 def documents(sections: Mapping[str, Any]) -> dict[Path, str]:
     """Both documents with the tables that the figures make."""
-    own, top = Path(__file__).parent / "README.md", ROOT / "README.md"
-    text = own.read_text()
+    text = ALL.read_text()
     for name, made in sections.items():
         text = replaced(text, name, MAKERS[name](made))
-    made = {own: text}
+    texts = {ALL: text}
     if "engine" in sections:
-        made[top] = replaced(top.read_text(), "short", short(sections))
-    return made
+        texts[SHORT] = replaced(SHORT.read_text(), "short", short(sections))
+    return texts
 
 
 def replaced(text: str, name: str, made: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bench import copies, engine, machine, peers, record, run, tables
+from tests.bench import copies, engine, machine, peers, record, run, scale, tables
 from tests.bench.environments import CannotInstallError, Environment
 from tests.bench.loop import PlainLoop, forms
 from tests.bench.work import WORKS, Outcome, Work, load, quick, save
@@ -81,6 +81,56 @@ def test_an_engine_that_cannot_be_installed_is_a_row_with_the_reason(
     found = peers.measure(tmp_path, small=True)
     assert [row["engine"] for row in found["rows"]] == [tables.OURS, "absent"]
     assert "no such package" in tables.peers(found)
+
+
+def test_written_tables_are_those_of_the_kept_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ALL", "SHORT"):
+        copy = tmp_path / name
+        copy.write_text(getattr(tables, name).read_text())
+        monkeypatch.setattr(tables, name, copy)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path / "results.json")
+    head = {"machine": {**machine.describe(), "profile": "release"}}
+    timed = run.Timed([2.0, 1.0, 4.0], [1.0, 1.0, 1.0])
+    bench = [run.row(WORKS["W2"], timed, threads, {"inlined loop": 1.0}) for threads in (1, 2)]
+    found = {"version": "1", "seconds": [1.0], "peak_mb": 90.0}
+    ours, theirs = (peers.rate(WORKS["W2"], {**found, "seconds": [s]}) for s in (1.0, 50.0))
+    other = [
+        {"work": "W2", "engine": tables.OURS, "measured": ours},
+        {"work": "W2", "engine": "slow", "measured": theirs, "differs": "trades by 3"},
+        {"work": "W2", "engine": "none", "reason": "not for this machine"},
+    ]
+    trials = [
+        record.row(stack, "random", 100, seconds=seconds, cpu=0.1)
+        for stack, seconds in ((tables.OURS, 0.1), ("usual", 50.0))
+    ]
+    scaled = scale.row(scale.ONE, 1_000, {"bars": 2e6, "wall_s": 2.0, "peak": 2.0**20})
+    tables.write(
+        {
+            "engine": {**head, "repeats": 3, "rows": bench, "memory": {"panel_mb": 26.0, "above_mb": 19.0}},
+            "peers": {**head, "tolerance": 1e-9, "rows": other},
+            "record": {**head, "rows": trials},
+            "scale": {**head, "threads": 2, "rows": [scaled]},
+        }
+    )
+    everything, short = tables.ALL.read_text(), tables.SHORT.read_text()
+    for expected in (
+        "| W2: 2,520 bars x 1,000 | 2 | 2.00 s | 1.00 s - 4.00 s | 1.00 s | 1.3 M | 500 | 0.50 | 1.00 |",
+        "| W2 | slow | 2,520 bars x 1,000 | 50,400 | 20.0 | 50.0 | 90 MB | trades by 3 |",
+        "| W2 | none |  |  |  |  |  | not for this machine |",
+        "| usual | random | 100 | 2.00 | 1.00 ms | 500 |",
+        "| wide space | 2,520 bars x 1,000 | 1.0 M | 500 |  |  | 1 MB |",
+    ):
+        assert expected in everything
+    assert (
+        "| W2: one asset, many pairs, 2,520 bars x 1,000 | 2.00 s | 500 backtests/s |  | 0.50 | 50.0 |"
+        in short
+    )
+    assert "| usual | random | 100 | 2.00 |" in short
+    tables.write({})
+    assert tables.ALL.read_text() == everything
+    assert tables.SHORT.read_text() == short
 
 
 def test_figures_of_a_debug_build_are_not_kept() -> None:
