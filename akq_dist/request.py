@@ -33,6 +33,8 @@ class Request:
     """Values of the strategy instance that was given."""
     given: Sequence[Given] = ()
     """What the items of a list of strategies brought."""
+    recorded: PythonSource | None = None
+    """The strategy as a study recorded it, where the file or notebook that it came from has it no more."""
 
     @property
     def spec(self) -> SweepSpec:
@@ -54,6 +56,8 @@ class Request:
         """Return the Python strategy as it travels to workers, None for rules."""
         if self.strategy is not None:
             return PythonSource.from_class(self.strategy)
+        if self.recorded is not None:
+            return self.recorded
         reference = self.spec.strategy.python
         return None if reference is None else PythonSource.from_reference(reference, self.file.base_dir)
 

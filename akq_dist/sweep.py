@@ -9,6 +9,7 @@ study.best.params
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -541,6 +542,7 @@ def _study_request(study: str | Path, ledger: Path, overrides: Sequence[str]) ->
 
 def _recorded_request(name: str, path: Path, overrides: Sequence[str]) -> tuple[Request, str]:
     """Return a study of the ledger as it was asked for, and its exact name."""
+    from akq_dist.search.kept_source import kept_source
     from akq_dist.specs import parse_sweep
     from akq_dist.specs.suggest import did_you_mean
 
@@ -548,10 +550,11 @@ def _recorded_request(name: str, path: Path, overrides: Sequence[str]) -> tuple[
     try:
         record = book.find(name) or book.latest(name)
         known = [study.name for study in book.studies()]
+        if record is None:
+            raise AkqStudyError(f"the ledger {path} has no study {name!r}{did_you_mean(name, known)}")
+        kept = kept_source(TrialStore(book, record))
     finally:
         book.close()
-    if record is None:
-        raise AkqStudyError(f"the ledger {path} has no study {name!r}{did_you_mean(name, known)}")
     spec = {**record.spec, "storage": {**record.spec.get("storage", {}), "ledger": str(path)}}
     for section, key in (("storage", "optuna"), ("track", "mlflow")):
         url = spec.get(section, {}).get(key)
@@ -565,7 +568,14 @@ def _recorded_request(name: str, path: Path, overrides: Sequence[str]) -> tuple[
         raise AkqStudyError(
             f"the bars of study '{name}' were given as a table; go on from the program that has it."
         )
-    return read_request(parse_sweep(spec, overrides, base_dir=record.base_dir)), record.name
+    request = read_request(parse_sweep(spec, overrides, base_dir=record.base_dir))
+    reference = request.spec.strategy.python
+    if kept is not None and reference is not None:
+        file = request.file.base_dir / reference.rpartition(":")[0]
+        if not file.is_file():
+            # A notebook, or a file that has gone: the study has its text. A file that is there is compared with it.
+            request = replace(request, recorded=kept[0], params=kept[1])
+    return request, record.name
 
 
 def _is_file(target: str | Path) -> bool:

@@ -22,6 +22,7 @@ from akq_dist.record.tracking import check_same
 from akq_dist.record.trials import TrialStore
 from akq_dist.search.choose import Choice, choose_executor, make_executor, notes_on, serial_executor
 from akq_dist.search.facts import environment
+from akq_dist.search.kept_source import keep_source
 from akq_dist.search.loop import LoopOutcome, LoopSettings, SearchLoop
 from akq_dist.search.policy import FailureLimit
 from akq_dist.search.prepare import prepare
@@ -162,6 +163,8 @@ class Session:
         early: Executor | None,
     ) -> SessionResult:
         store = TrialStore(ledger, opened.record)
+        if prepared.source is not None:
+            keep_source(store, prepared.source, self._request.params)
         n_asked, n_open = store.numbers()
         has_work = n_open > 0 or opened.total is None or n_asked < opened.total
         if opened.resumed:
