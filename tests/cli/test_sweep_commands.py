@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -169,3 +170,33 @@ def test_an_interrupted_sweep_leaves_a_resumable_study(akq: Akq, akq_process: St
     (folder / "akq").rename(folder / "before")
     whole = json.loads(akq("sweep", "run", *spec).stdout)
     assert whole["result_hash"] == rest["result_hash"]
+
+
+def test_a_second_ctrl_c_leaves_at_once(akq: Akq, akq_process: Start, folder: Path) -> None:
+    (folder / "stuck.py").write_text(
+        "import time\nfrom pathlib import Path\nfrom akq_dist import Param, Strategy\n\n\n"
+        "class Stuck(Strategy):\n    n: int = Param(1)\n\n"
+        "    def on_bar(self, bar):\n"
+        "        while not Path('go').exists():\n            time.sleep(0.01)\n"
+        "        if bar.index == self.n:\n            self.buy(1)\n"
+    )
+    text = (folder / "shaky.yaml").read_text().replace("shaky.py:Shaky", "stuck.py:Stuck")
+    (folder / "stuck.yaml").write_text(text.replace("shaky", "stuck"))
+    spec = ("stuck.yaml", "--set", "run.batch=1", "--set", "search.trials=3", "--json")
+    process = akq_process("sweep", "run", *spec)
+    assert process.stderr is not None
+    for awaited in ("0/3", "stopping:"):
+        for line in process.stderr:
+            if line.startswith(awaited):
+                break
+        process.send_signal(signal.SIGINT)
+        began_s = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    took_s = time.monotonic() - began_s
+    print(f"left {took_s:.2f} s after the second Ctrl-C")
+    assert process.returncode == 130, errors
+    assert "stopped at once; the study can be resumed" in errors
+    assert took_s < 2.0
+    (folder / "go").touch()
+    rest = akq("sweep", "run", *spec)
+    assert json.loads(rest.stdout)["trials"]["complete"] == 3, rest.stderr
