@@ -25,7 +25,7 @@ from akq_dist.search.samplers import ModelSampler, check_options, find_sampler
 from akq_dist.search.transport import BatchSizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
@@ -57,15 +57,14 @@ def explore(
     chunk: int | None = None,
     overrides: Sequence[str] = (),
     **settings: Any,
-) -> Iterator[pl.DataFrame]:
+) -> Generator[pl.DataFrame]:
     """Run every point of a space in this process and hand the results out while the space goes on.
 
     Arguments are those of `optimize`. Each frame holds the next `chunk` points (by default as many as take about a
     quarter of a second), in the order of the space: parameters as `params_x`, `state`, `feasible`, the objective as
-    `value`
-    (`values_0`, ... where there are several), every metric, `reason`, `hash`. Points are made when they are needed
-    and nothing is kept, so the memory does not grow with their number; `sampler="random"` without `trials` never
-    ends. The rows do not depend on `chunk`.
+    `value` (`values_0`, ... where there are several), every metric, `reason`, `hash`. Points are made when they are
+    needed and nothing is kept, so the memory does not grow with their number; `sampler="random"` without `trials`
+    never ends. The rows do not depend on `chunk`.
 
     The request is checked here and now; raises AkqUsageError where it makes no sense. A point that fails is a row
     with its reason.

@@ -97,9 +97,9 @@ def test_an_endless_exploration_goes_on_where_it_is_read() -> None:
 
 
 def test_a_python_strategy_is_explored(folder: Path) -> None:
-    sections = {"strategy": {"python": "hold.py:Hold"}, "where": []}
+    strategy = {"python": "hold.py:Hold"}
     space = {"days": {"int": [1, 12]}, "kind": {"choice": ["a", "b", "c"]}}
-    (found,) = akq_dist.explore("sweep.yaml", chunk=50, space=space, **sections)
+    (found,) = akq_dist.explore("sweep.yaml", chunk=50, strategy=strategy, space=space, where=[])
     assert found.height == 36
     assert found["params_kind"].unique().sort().to_list() == ["a", "b", "c"]
     assert found.filter(pl.col("params_days") == 7)["state"].unique().to_list() == ["fail"]

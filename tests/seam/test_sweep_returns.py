@@ -59,7 +59,7 @@ def run(folder: Path, **sections: Any) -> Sweep:
 
 def by_hand(params: dict[str, Any]) -> np.ndarray[Any, Any]:
     """Returns of the sum over accounts of the last equity of each date, from a plain backtest."""
-    equity = (
+    equity: np.ndarray[Any, Any] = (
         akq.backtest("sweep.yaml", params=params)
         .equity.sort("symbol", "ts")
         .group_by("symbol", "date", maintain_order=True)
@@ -69,7 +69,8 @@ def by_hand(params: dict[str, Any]) -> np.ndarray[Any, Any]:
         .sort("date")["equity"]
         .to_numpy()
     )
-    return np.diff(equity) / equity[:-1]
+    returns: np.ndarray[Any, Any] = np.diff(equity) / equity[:-1]
+    return returns
 
 
 @pytest.mark.parametrize("settings", [{}, HOLD], ids=["rules", "python"])
