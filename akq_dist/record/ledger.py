@@ -16,7 +16,7 @@ from akq_dist.errors import AkqStudyError
 from akq_dist.record.canonical import canonical_json
 from akq_dist.record.files import free_space, is_read_only
 from akq_dist.record.schema import SCHEMA_VERSION, TABLES
-from akq_dist.record.sqlite import PAGE_BYTES
+from akq_dist.record.sqlite import CACHED_STATEMENTS, PAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -194,7 +194,12 @@ class Ledger:
             # Where nobody can write, SQLite needs to be told that nobody will: it cannot set up a log there.
             place = f"{self.path.as_uri()}?mode=ro&immutable=1" if self._read_only else self.path
             connection = sqlite3.connect(
-                place, timeout=30.0, isolation_level=None, check_same_thread=False, uri=self._read_only
+                place,
+                timeout=30.0,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=CACHED_STATEMENTS,
+                uri=self._read_only,
             )
             self._local.connection = connection
             with self._guard:

@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.pool import NullPool
 
 from akq_dist.errors import AkqStudyError
-from akq_dist.record.sqlite import insert_rows
+from akq_dist.record.sqlite import CACHED_STATEMENTS, insert_rows
 from akq_dist.specs.units import redact_url
 
 if TYPE_CHECKING:
@@ -298,6 +298,7 @@ def _own_engine(backend: RDBStorage) -> Engine:
     if url.get_backend_name() == "sqlite":
         # Transactions begin where this file says so, and with the lock that writing needs.
         arguments["isolation_level"] = None
+        arguments["cached_statements"] = CACHED_STATEMENTS
         if "timeout" not in url.query:
             arguments["timeout"] = _LOCK_WAIT_S
     return create_engine(url, poolclass=NullPool, connect_args=arguments)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import TrackerError
-from akq_dist.record.sqlite import insert_rows
+from akq_dist.record.sqlite import CACHED_STATEMENTS, insert_rows
 from akq_dist.track.policy import is_http
 
 if TYPE_CHECKING:
@@ -340,7 +340,8 @@ def _connect(uri: str) -> Any:
 
     if not uri.startswith("sqlite"):
         return create_engine(uri, pool_pre_ping=True, pool_size=1, hide_parameters=True)
-    engine = create_engine(uri, connect_args={"timeout": _BUSY_TIMEOUT_S}, hide_parameters=True)
+    arguments = {"timeout": _BUSY_TIMEOUT_S, "cached_statements": CACHED_STATEMENTS}
+    engine = create_engine(uri, connect_args=arguments, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _: Any) -> None:
