@@ -132,6 +132,12 @@ class Plan:
         returns: bool = False,
     ) -> BatchResult:
         """As `run_batch`, over some assets and with more to come back: values by account, returns by date."""
+    def run_signals(self, panel: Panel, params: Any, signals: Any, *, threads: int) -> ArrowTable:
+        """As `run_batch`, for a plan with the strategy `signals`: `params` are those of its settings.
+
+        `signals` is a table as that of `run_one`, with the rows of all trials, one trial after another; conditions
+        may be uint8 (0 or 1), which is not copied.
+        """
     def run_staged(
         self,
         panel: Panel,

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from akq_dist.specs.strategy import MemberSpec, StrategySpec
     from akq_dist.strategy import Strategy
-    from akq_dist.strategy.signals import Signals
+    from akq_dist.strategy.signals import SignalBlock, Signals
 
 Output = tuple[str, "str | None"]
 """A metric and how it is aggregated over assets; None where there is one account."""
@@ -228,13 +228,13 @@ def prepare_run(request: Request, params: Mapping[str, Any], signals: Any = None
     return PreparedRun(found, values, plan, row, cls, signals, spec.search.seed, members)
 
 
-def signal_plan(plan: str, signals: Signals, names: list[str]) -> str:
+def signal_plan(plan: str, signals: Signals | SignalBlock, names: list[str]) -> str:
     """Return the JSON of a plan with its strategy replaced by signals; `names` are parameters of the settings."""
     from akq_dist.specs import RulesSpec
     from akq_dist.strategy.rules import plain
 
     found = json.loads(plan)
-    columns = signals.columns.columns
+    columns = signals.names
     if "weights" in columns and found["mode"] != "portfolio":
         raise AkqUsageError("signals: weights need mode: portfolio")
     slots: dict[str, Any] = {name: plain(value) for name, value in signals.settings.items()}

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from akq_dist.backtest import signal_plan
 from akq_dist.strategy.columns import PanelColumns
 from akq_dist.strategy.factory import make_factory
-from akq_dist.strategy.signals import SignalBars, SignalStrategy, read_signals, strategy_signals
+from akq_dist.strategy.params import bind
+from akq_dist.strategy.signals import (
+    SignalBars,
+    SignalStrategy,
+    batch_signals,
+    makes_batches,
+    read_signals,
+    strategy_signals,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
     from akq_dist import _core
     from akq_dist.strategy import Strategy
     from akq_dist.strategy.signals import Signals
+
+
+BATCH_BYTES: Final = 256 << 20
+"""Memory that the signals of the sets of one batch may take, about."""
+_BYTES_A_SIGNAL: Final = 24
+"""Of a bar and a set: two conditions and a price, with what computing them leaves behind."""
 
 
 class StrategyRunner:
@@ -41,6 +57,32 @@ class StrategyRunner:
         self._is_signals = issubclass(cls, SignalStrategy)
         self._bars = SignalBars.of(table) if self._is_signals else None
         self._columns = None if self._is_signals else PanelColumns.of(table)
+
+    @property
+    def batch_size(self) -> int:
+        """Number of parameter sets that are worth a call of `run_batch`; 0 for a strategy that has none."""
+        if self._bars is None or not (issubclass(self._class, SignalStrategy) and makes_batches(self._class)):
+            return 0
+        return max(1, BATCH_BYTES // (_BYTES_A_SIGNAL * self._panel.n_rows))
+
+    def run_batch(self, sets: Sequence[Mapping[str, Any]], *, threads: int) -> _core.ArrowTable:
+        """Run parameter sets whose signals the strategy gives at once; returns what `Plan.run_batch` does.
+
+        What the strategy raises passes through; it is nobody's in particular.
+        """
+        from akq_dist import _core
+
+        assert self._bars is not None
+        assert issubclass(self._class, SignalStrategy)
+        bound = [bind(self._class, given) for given in sets]
+        params = {name: np.array([values[name] for values in bound]) for name in bound[0]}
+        block = batch_signals(self._class, params, self._bars, portfolio=self._portfolio)
+        names = list(block.numbers)
+        rows = np.empty((len(sets), len(names)))
+        for ix, values in enumerate(block.numbers.values()):
+            rows[:, ix] = values
+        plan = _core.Plan(signal_plan(self._text, block, names))
+        return plan.run_signals(self._panel, rows, block.table(), threads=threads)
 
     def run(self, params: Mapping[str, Any], seed: int, *, details: bool) -> _core.RunResult:
         """Run one parameter set. What the strategy raises passes through."""

@@ -24,7 +24,7 @@ from akq_dist.record.pruning import part_of_panel, stopped_table
 from akq_dist.record.windowed import combine_runs, combine_tables, window_plans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -210,7 +210,7 @@ class Worker:
                 found = self._plan.explore(self._panel, values, threads=self._job.threads, returns=True)
             except AkqError:
                 if len(batch.numbers) > 1:
-                    parts = [self.returns(_slice(batch, ix)) for ix in range(len(batch.numbers))]
+                    parts = [self.returns(_slice(batch, ix, ix + 1)) for ix in range(len(batch.numbers))]
                     return np.concatenate([part[0] for part in parts]), [part[1][0] for part in parts]
                 return np.full((1, len(self.dates) - 1), np.nan), [""]
             columns = pa.table(found.returns()).columns[1:]
@@ -257,8 +257,8 @@ class Worker:
         except AkqError as error:
             if len(batch.numbers) > 1:
                 # One bad trial must not cost the others theirs.
-                parts = [self._run_rules(_slice(batch, ix)) for ix in range(len(batch.numbers))]
-                return pa.concat_tables(parts).combine_chunks()
+                parts = [self._run_rules(_slice(batch, ix, ix + 1)) for ix in range(len(batch.numbers))]
+                return _joined(parts)
             table = self._rows([(f"{type(error).__name__}: {error}", None)])
         return table.add_column(0, "number", int_column(batch.numbers))
 
@@ -272,6 +272,38 @@ class Worker:
         return combine_tables(self._job.windows, self._plan.outputs, tables)
 
     def _run_python(self, batch: Batch, strategy: _PythonStrategy) -> pa.Table:
+        size = strategy.batch_size
+        if size == 0:
+            return self._run_one_by_one(batch, strategy)
+        starts = range(0, len(batch.numbers), size)
+        parts = [self._run_together(_slice(batch, start, start + size), strategy) for start in starts]
+        return _joined(parts)
+
+    def _run_together(self, batch: Batch, strategy: _PythonStrategy) -> pa.Table:
+        """Run trials whose signals come from one call; where it raises, each alone tells whose fault it was."""
+        if self.on_trial is not None:
+            self.on_trial(int(batch.numbers[0]), len(batch.numbers))
+        windows, threads = self._job.windows, self._job.threads
+        try:
+            if windows is None:
+                table = pa.table(strategy.run_batch(batch.params, threads))
+            else:
+                tables = [pa.table(s.run_batch(batch.params, threads)) for s in self._window_strategies]
+                table = combine_tables(windows, self._plan.outputs, tables)
+        except KeyboardInterrupt:
+            raise
+        # The edge of a trial, as in `_run_one_by_one`.
+        except BaseException as error:
+            if len(batch.numbers) > 1:
+                parts = [
+                    self._run_together(_slice(batch, ix, ix + 1), strategy)
+                    for ix in range(len(batch.numbers))
+                ]
+                return _joined(parts)
+            table = self._rows([(_error_text(error, strategy.folder_names), None)])
+        return table.add_column(0, "number", int_column(batch.numbers))
+
+    def _run_one_by_one(self, batch: Batch, strategy: _PythonStrategy) -> pa.Table:
         rows: list[tuple[str | None, _core.RunResult | WindowedRun | None]] = []
         for number, point in zip(batch.numbers.tolist(), batch.params, strict=True):
             if self.on_trial is not None:
@@ -338,14 +370,29 @@ class _PythonStrategy:
         self._seed = job.seed
         self.folder_names = tuple(module.path for module in job.strategy.modules)
 
+    @property
+    def batch_size(self) -> int:
+        """Number of trials that run together; 0 where each runs alone."""
+        return self._runner.batch_size
+
+    def run_batch(self, points: NDArray[np.float64], threads: int) -> _core.ArrowTable:
+        sets = [{**self._fixed, **self._space.decode(point)} for point in points]
+        return self._runner.run_batch(sets, threads=threads)
+
     def run(self, point: NDArray[np.float64], *, details: bool) -> _core.RunResult:
         params = self._space.decode(point)
         seed = derive_seed(self._seed, canonical_json(dict(params)))
         return self._runner.run({**self._fixed, **params}, seed, details=details)
 
 
-def _slice(batch: Batch, ix: int) -> Batch:
-    return Batch(batch.id, batch.numbers[ix : ix + 1], batch.params[ix : ix + 1])
+def _joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of tables with the same columns, whether or not these say that they hold no nulls."""
+    plain = [pa.table({name: part.column(name) for name in part.column_names}) for part in parts]
+    return pa.concat_tables(plain).combine_chunks()
+
+
+def _slice(batch: Batch, start: int, stop: int) -> Batch:
+    return Batch(batch.id, batch.numbers[start:stop], batch.params[start:stop])
 
 
 def _error_text(error: BaseException, modules: tuple[str, ...]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from akq_dist.errors import AkqUsageError
 from akq_dist.record.canonical import digest
 from akq_dist.record.identity import KeyMaker, library_versions, study_identity
+from akq_dist.record.pooled import dates_within
 from akq_dist.record.protocols import Job
 from akq_dist.record.pruning import Rungs
 from akq_dist.record.windowed import with_window
@@ -263,13 +264,7 @@ def _rungs(spec: SweepSpec, data: PanelData, plan: str) -> Rungs | None:
         return None
     if pruner.over == "folds":
         window = json.loads(plan)["window"]
-        days = [date.toordinal() - _EPOCH for date in trading_dates(data)]
-        inside = [
-            day
-            for day in days
-            if (window["start"] is None or day >= window["start"])
-            and (window["end"] is None or day <= window["end"])
-        ]
+        inside = dates_within(data.table, window["start"], window["end"]).tolist()
         if len(inside) < 2 * len(pruner.rungs):
             raise AkqUsageError(
                 f"search.pruner: {len(inside)} trading dates are too few to look after a part of them; remove it"

@@ -218,7 +218,53 @@ pub fn run_signals(
     keep: Keep,
     cancel: &AtomicBool,
 ) -> Result<RunOutcome, EngineError> {
-    let rules = plan.compile_signals(panel, signals)?;
+    let rules = plan.compile_signals(panel, signals, 1)?;
+    run_given(plan, panel, &rules, row, &|asset| signals.columns(panel.rows(asset)), assets, keep, cancel)
+}
+
+/// Runs parameter sets over columns that the caller has made, in the current rayon pool; the columns of the sets follow
+/// one another in the table. A set that fails fails alone.
+pub fn run_signals_batch(
+    plan: &Plan,
+    panel: &Panel,
+    rows: &[&[f64]],
+    signals: &SignalTable,
+    cancel: &AtomicBool,
+) -> Result<Vec<TrialOutcome>, EngineError> {
+    plan.check(panel, panel.n_assets())?;
+    let rules = plan.compile_signals(panel, signals, rows.len())?;
+    let assets: Vec<usize> = (0..panel.n_assets()).collect();
+    let n_accounts = plan.accounts(&assets).len();
+    let one = |(set, row): (usize, &&[f64])| {
+        let columns = |asset: usize| {
+            let (first, end) = panel.rows(asset);
+            let before = set * panel.n_rows();
+            signals.columns((before + first, before + end))
+        };
+        match run_given(plan, panel, &rules, row, &columns, &assets, Keep::Metrics, cancel) {
+            Ok(run) => Ok(run.outcome),
+            Err(EngineError::Cancelled) => Err(EngineError::Cancelled),
+            Err(error) => {
+                let mut tally = Tally::new(plan, n_accounts);
+                tally.fail(error.to_string());
+                Ok(tally.finish(plan, 0))
+            }
+        }
+    };
+    rows.par_iter().enumerate().map(one).collect()
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call a parameter set; the rest is the batch's")]
+fn run_given<'s>(
+    plan: &Plan,
+    panel: &Panel,
+    rules: &CompiledRules,
+    row: &[f64],
+    columns: &dyn Fn(usize) -> RuleColumns<'s>,
+    assets: &[usize],
+    keep: Keep,
+    cancel: &AtomicBool,
+) -> Result<RunOutcome, EngineError> {
     let full_rows = full_rows(plan, &[row]);
     let graph = BatchGraph::bind(rules.program(), &[&full_rows[0]]);
     let numbers = rules.numbers(graph.trial(0).map_err(Clone::clone)?)?;
@@ -226,9 +272,8 @@ pub fn run_signals(
     let mut engine = Engine::default();
     let mut scratch = Scratch::default();
     for universe in plan.accounts(assets) {
-        let columns: Vec<RuleColumns<'_>> =
-            universe.iter().map(|&asset| signals.columns(panel.rows(asset))).collect();
-        let mut trader = RuleTrader::new(&rules, numbers, &columns);
+        let columns: Vec<RuleColumns<'_>> = universe.iter().map(|&asset| columns(asset)).collect();
+        let mut trader = RuleTrader::new(rules, numbers, &columns);
         accounts.push(run_account(
             plan,
             panel,

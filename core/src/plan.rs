@@ -260,18 +260,21 @@ impl Plan {
         Ok(move |universe: &[usize]| entry.make(&values, universe.len()))
     }
 
-    /// Joins the settings of a signal plan with the columns of a run.
+    /// Joins the settings of a signal plan with the columns of so many runs.
     pub fn compile_signals(
         &self,
         panel: &Panel,
         signals: &SignalTable,
+        n_runs: usize,
     ) -> Result<CompiledRules, EngineError> {
         let StrategySpec::Signals(settings) = &self.spec.strategy else {
             return Err(EngineError::Spec("the plan takes no signals".to_owned()));
         };
-        if signals.n_rows() != panel.n_rows() {
-            let (got, wanted) = (signals.n_rows(), panel.n_rows());
-            let message = format!("signals: {got} rows, expected one for each of the {wanted} of the panel");
+        let (got, wanted) = (signals.n_rows(), panel.n_rows());
+        if n_runs.checked_mul(wanted) != Some(got) {
+            let runs = if n_runs == 1 { String::new() } else { format!(" for {n_runs} runs") };
+            let message =
+                format!("signals: {got} rows{runs}, expected one for each of the {wanted} of the panel");
             return Err(EngineError::Spec(message));
         }
         CompiledRules::compile_given(&signals.fill(settings)?, &self.names())

@@ -3,7 +3,7 @@
 use crate::error::EngineError;
 use crate::trader::{EntrySpec, RuleColumns, RuleSpec};
 use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
+use arrow_array::types::{Float64Type, UInt8Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::ScalarBuffer;
 
@@ -25,11 +25,11 @@ const N_CONDITIONS: usize = 4;
 /// Stands for a slot whose column is given; it is never read as a rule.
 const GIVEN: &str = "signal";
 
-/// The columns of one run, a row of the panel a row.
+/// The columns of one run, a row of the panel a row; or those of several runs, one after another.
 #[derive(Debug, Clone, Default)]
 pub struct SignalTable {
     n_rows: usize,
-    conditions: [Option<Vec<u8>>; N_CONDITIONS],
+    conditions: [Option<ScalarBuffer<u8>>; N_CONDITIONS],
     numbers: [Option<ScalarBuffer<f64>>; SIGNAL_COLUMNS.len() - N_CONDITIONS],
 }
 
@@ -38,8 +38,8 @@ fn refuse<T>(message: impl std::fmt::Display) -> Result<T, EngineError> {
 }
 
 impl SignalTable {
-    /// Takes the columns of a table: conditions are boolean, a missing one does not hold; prices and weights are
-    /// float64, what is missing or not finite is undefined.
+    /// Takes the columns of a table: conditions are boolean, a missing one does not hold, or uint8 without missing
+    /// ones, which are not copied; prices and weights are float64, what is missing or not finite is undefined.
     pub fn new(batch: &RecordBatch) -> Result<Self, EngineError> {
         let mut table = Self { n_rows: batch.num_rows(), ..Self::default() };
         for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
@@ -125,7 +125,10 @@ pub fn check_settings(settings: &RuleSpec) -> Result<(), EngineError> {
     }
 }
 
-fn conditions(array: &dyn Array) -> Option<Vec<u8>> {
+fn conditions(array: &dyn Array) -> Option<ScalarBuffer<u8>> {
+    if let Some(typed) = array.as_primitive_opt::<UInt8Type>() {
+        return (typed.null_count() == 0).then(|| typed.values().clone());
+    }
     let typed = array.as_boolean_opt()?;
     Some((0..typed.len()).map(|row| u8::from(typed.is_valid(row) && typed.value(row))).collect())
 }

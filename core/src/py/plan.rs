@@ -7,8 +7,8 @@ use super::result::PyRunResult;
 use super::strategy::{PyStrategy, StrategyShare};
 use super::{errors, guard};
 use crate::batch::{
-    BatchOutcome, Extras, Stages, TrialOutcome, run_batch_on, run_named, run_rules, run_signals, run_staged,
-    run_strategies,
+    BatchOutcome, Extras, Stages, TrialOutcome, run_batch_on, run_named, run_rules, run_signals,
+    run_signals_batch, run_staged, run_strategies,
 };
 use crate::data::Panel;
 use crate::engine::Keep;
@@ -103,6 +103,26 @@ impl PyPlan {
         let extras = Extras { by_account: accounts, returns };
         let batch = self.batch(py, &panel.panel, &params, threads, &assets, extras)?;
         Ok(self.result_of(batch, &panel.panel, &assets))
+    }
+
+    #[pyo3(signature = (panel, params, signals, *, threads))]
+    fn run_signals(
+        &self,
+        py: Python<'_>,
+        panel: PyRef<'_, PyPanel>,
+        params: PyBuffer<f64>,
+        signals: PyTable,
+        threads: usize,
+    ) -> PyResult<ArrowTable> {
+        let values = self.rows_of(py, &params, threads)?;
+        let table = signal_table(py, signals)?;
+        let rows = rows(&values, self.plan.spec().params.len(), params.shape()[0]);
+        let (plan, panel) = (&self.plan, &panel.panel);
+        let outcomes = guard::run_detached(py, threads, move |cancel| {
+            run_signals_batch(plan, panel, &rows, &table, cancel)
+        })?;
+        let outcomes = outcomes.map_err(|e| errors::to_py(py, e))?;
+        ArrowTable::new(RecordBatch::try_from_iter_with_nullable(trial_columns(plan.outputs(), &outcomes)))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the keywords of one call from Python")]

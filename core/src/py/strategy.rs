@@ -691,39 +691,60 @@ impl PyStrategy {
         invoke: impl FnOnce(Python<'_>, &Py<PyAny>) -> PyResult<Py<PyAny>>,
     ) -> Result<(), StrategyFailure> {
         Python::attach(|py| {
-            let shared = self.context.get();
-            {
-                let mut mirror = lock(&shared.mirror);
-                if let Some(bar) = at {
-                    mirror.asset = shared.universe[bar.instrument.ix()];
-                    mirror.index = i64::from(bar.row);
-                }
-                mirror.ts = ctx.clock.ts.0;
-                mirror.date = ctx.clock.date.0;
-                mirror.cash = ctx.account.cash();
-                mirror.equity = ctx.equity;
-                mirror.next_id = ctx.book.next_id().0;
-                mirror.clock = ctx.clock;
-                if !(ctx.timers.is_empty() && mirror.timers.is_empty()) {
-                    mirror.timers.clone_from(ctx.timers);
-                }
-            }
+            self.mirror(ctx, at);
             let outcome = invoke(py, hook);
-            let mut asked = std::mem::take(&mut lock(&shared.mirror).asked);
-            match outcome {
-                Err(error) => {
-                    let message = error.value(py).to_string();
-                    let _ = self.share.stash(py, error);
-                    Err(StrategyFailure(message))
-                }
-                Ok(_) => {
-                    let replayed = replay(ctx, &asked);
-                    asked.clear();
-                    lock(&shared.mirror).asked = asked;
-                    replayed
-                }
-            }
+            self.replay(py, ctx, outcome)
         })
+    }
+
+    /// The account as it stands before a hook.
+    #[inline]
+    fn mirror(&self, ctx: &Context<'_>, at: Option<BarAt>) {
+        let shared = self.context.get();
+        let mut mirror = lock(&shared.mirror);
+        if let Some(bar) = at {
+            mirror.asset = shared.universe[bar.instrument.ix()];
+            mirror.index = i64::from(bar.row);
+        }
+        mirror.ts = ctx.clock.ts.0;
+        mirror.date = ctx.clock.date.0;
+        mirror.cash = ctx.account.cash();
+        mirror.equity = ctx.equity;
+        mirror.next_id = ctx.book.next_id().0;
+        mirror.clock = ctx.clock;
+        if !(ctx.timers.is_empty() && mirror.timers.is_empty()) {
+            mirror.timers.clone_from(ctx.timers);
+        }
+    }
+
+    /// What a hook asked for, once it has returned; most ask for nothing.
+    #[inline]
+    fn replay(
+        &self,
+        py: Python<'_>,
+        ctx: &mut Context<'_>,
+        outcome: PyResult<Py<PyAny>>,
+    ) -> Result<(), StrategyFailure> {
+        let mut asked = {
+            let mut mirror = lock(&self.context.get().mirror);
+            if outcome.is_ok() && mirror.asked.is_empty() {
+                return Ok(());
+            }
+            std::mem::take(&mut mirror.asked)
+        };
+        match outcome {
+            Err(error) => {
+                let message = error.value(py).to_string();
+                let _ = self.share.stash(py, error);
+                Err(StrategyFailure(message))
+            }
+            Ok(_) => {
+                let replayed = replay(ctx, &asked);
+                asked.clear();
+                lock(&self.context.get().mirror).asked = asked;
+                replayed
+            }
+        }
     }
 
     /// Hands the coarse bars of the run over, one table a frequency; the strategy reads no more of them than are
@@ -812,15 +833,14 @@ impl PyStrategy {
 }
 
 /// The bar object is reused, unless the strategy has kept it: then it stays as it is, and a new one takes its place.
-fn keep_free(bar: &mut Py<PyBar>) -> Result<(), StrategyFailure> {
-    Python::attach(|py| {
-        #[expect(deprecated, reason = "what stands in its place is unsafe")]
-        let n_holders = bar.get_refcnt(py);
-        if n_holders > 1 {
-            *bar = Py::new(py, bar.get().copied()).map_err(|error| StrategyFailure(error.to_string()))?;
-        }
-        Ok(())
-    })
+#[inline]
+fn keep_free(py: Python<'_>, bar: &mut Py<PyBar>) -> Result<(), StrategyFailure> {
+    #[expect(deprecated, reason = "what stands in its place is unsafe")]
+    let n_holders = bar.get_refcnt(py);
+    if n_holders > 1 {
+        *bar = Py::new(py, bar.get().copied()).map_err(|error| StrategyFailure(error.to_string()))?;
+    }
+    Ok(())
 }
 
 fn replay(ctx: &mut Context<'_>, asked: &[Asked]) -> Result<(), StrategyFailure> {
@@ -885,10 +905,18 @@ impl Strategy for PyStrategy {
     }
 
     fn on_bar(&mut self, ctx: &mut Context<'_>, bar: BarAt) -> Result<(), StrategyFailure> {
-        let Some(hook) = &self.hooks.on_bar else { return Ok(()) };
-        keep_free(&mut self.bar)?;
-        self.bar.get().set(self.context.get().universe[bar.instrument.ix()], bar.row);
-        self.call(ctx, Some(bar), hook, |py, hook| hook.call1(py, (&self.bar,)))
+        if self.hooks.on_bar.is_none() {
+            return Ok(());
+        }
+        // The most frequent call of all: the interpreter is entered once.
+        Python::attach(|py| {
+            keep_free(py, &mut self.bar)?;
+            let Some(hook) = &self.hooks.on_bar else { return Ok(()) };
+            self.bar.get().set(self.context.get().universe[bar.instrument.ix()], bar.row);
+            self.mirror(ctx, Some(bar));
+            let outcome = hook.call1(py, (&self.bar,));
+            self.replay(py, ctx, outcome)
+        })
     }
 
     fn on_tick(&mut self, ctx: &mut Context<'_>, at: BarAt) -> Result<(), StrategyFailure> {

@@ -11,11 +11,12 @@ import pytest
 
 import akq_dist as akq
 from akq_dist.errors import AkqStrategyError, AkqUsageError
+from akq_dist.runner import StrategyRunner
 from akq_dist.strategy.rules import Rules
-from akq_dist.strategy.signals import SignalStrategy
+from akq_dist.strategy.signals import SignalBars, SignalStrategy, batch_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 N = 150
@@ -229,6 +230,117 @@ def test_a_sweep_of_a_signal_strategy_is_that_of_its_rules(
     assert found["rules"].height == 21
     assert found["rules"]["hash"].to_list() == found["signals"]["hash"].to_list()
     assert found["signals"]["reason"].null_count() == 21
+
+
+class Many(SignalStrategy):
+    """`Breakout` for many parameter sets at once, with a setting that differs from set to set."""
+
+    entry: int = akq.Param(8, low=1)
+    leave: int = akq.Param(4, low=1)
+    stop: float = akq.Param(0.03)
+
+    @classmethod
+    def batch_signals(cls, bars: pl.DataFrame, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        if (params["entry"] == 5).any():
+            raise ValueError("five is not a window")
+        close = bars["close"].to_numpy()
+        highs = [pl.col("high").rolling_max(n).shift(1).over("symbol") for n in params["entry"].tolist()]
+        high = np.array([bars.select(one).to_series().to_numpy() for one in highs])
+        return {
+            "enter": close > high,
+            "exit": [
+                pl.col("close") < pl.col("low").rolling_min(n).shift(1) for n in params["leave"].tolist()
+            ],
+            "size": {"pct_equity": 0.5},
+            "stop_loss": {"pct": params["stop"]},
+        }
+
+
+@pytest.mark.parametrize("mode", ["per_asset", "portfolio"])
+def test_a_backtest_of_a_batch_strategy_is_a_batch_of_one(mode: str) -> None:
+    params = {"entry": 6, "leave": 3, "stop": 0.05}
+    rules = Rules(**{**BREAKOUT_RULES, "stop_loss": {"pct": "stop"}})
+    same(
+        akq.backtest(strategy=Many, data=bars(), params=params, mode=mode),
+        akq.backtest(strategy=rules, data=bars(), params=params, mode=mode),
+    )
+
+
+@pytest.mark.parametrize("bytes_at_once", [1, 100_000, 1 << 30])
+def test_a_sweep_takes_many_sets_at_once_and_finds_what_the_rules_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_at_once: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("akq_dist.runner.BATCH_BYTES", bytes_at_once)
+    asked: list[int] = []
+    run_batch = StrategyRunner.run_batch
+
+    def counted(runner: StrategyRunner, sets: Sequence[Mapping[str, Any]], *, threads: int) -> Any:
+        asked.append(len(sets))
+        return run_batch(runner, sets, threads=threads)
+
+    monkeypatch.setattr(StrategyRunner, "run_batch", counted)
+    settings: dict[str, Any] = {
+        "data": bars(),
+        "space": {
+            "entry": {"int": [3, 9]},
+            "leave": {"int": [2, 4]},
+            "stop": {"float": [0.02, 0.06], "step": 0.02},
+        },
+        "search": {"sampler": "grid"},
+        "objective": {"metric": "sharpe", "aggregate": "median"},
+        "run": {"executor": "serial", "batch": 20, "max_failures": "100%"},
+        "track": {"mlflow": None},
+    }
+    found = {}
+    rules = Rules(**{**BREAKOUT_RULES, "stop_loss": {"pct": "stop"}})
+    for name, strategy in (("rules", rules), ("signals", Many)):
+        study = akq.sweep(name=name, strategy=strategy, **settings).run()
+        found[name] = study.results().sort("params_entry", "params_leave", "params_stop")
+    assert found["rules"].height == 63
+    # What raises costs the trials of its own point only.
+    failed = found["signals"]["params_entry"] == 5
+    reasons = found["signals"]["reason"].filter(failed)
+    assert all(reason.endswith("ValueError: five is not a window") for reason in reasons)
+    for column in ("hash", "value", "n_bars"):
+        assert found["signals"][column].filter(~failed).equals(found["rules"][column].filter(~failed))
+    assert max(asked) == {1: 1, 100_000: 100_000 // (24 * (2 * N - 10)), 1 << 30: 20}[bytes_at_once]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"enter": np.ones((2, N), dtype=bool)},
+            r"enter has the shape \(2, 150\), expected \(3 sets, 150 bars\)",
+        ),
+        ({"enter": np.ones((3, N))}, "enter has type float64, expected true or false"),
+        (
+            {"enter": True, "entry": {"limit": np.ones((3, N), dtype=bool)}},
+            "entry_limit has type bool, expected num",
+        ),
+        ({"enter": [pl.col("close") > 1.0] * 2}, "enter has 2 items, expected one for each of 3 sets"),
+        (
+            {"enter": True, "max_bars": np.ones(2)},
+            r"an array of shape \(2,\) and type float64, expected 3 numbers",
+        ),
+        ({"entr": True}, "unknown slot 'entr'"),
+        ({"size": {"pct_equity": 1.0}}, "one of enter, enter_short or weights"),
+    ],
+)
+def test_what_a_batch_strategy_may_not_return(given: Mapping[str, Any], message: str) -> None:
+    def give(cls: type, bars: pl.DataFrame, params: Any) -> Any:
+        return given
+
+    odd = type("Odd", (SignalStrategy,), {"batch_signals": classmethod(give)})
+    found = SignalBars(bars(("AAA",)).drop("symbol").to_arrow(), ("AAA",), (0, N))
+    with pytest.raises(AkqUsageError, match=message):
+        batch_signals(odd, {"n": np.arange(3)}, found, portfolio=False)
+
+
+def test_a_class_has_one_form_of_signals() -> None:
+    with pytest.raises(AkqStrategyError, match="keep one, a single run is a batch of one set"):
+        type("Odd", (Many,), {"signals": lambda self, bars: {"enter": True}})
 
 
 def test_a_hook_that_would_never_be_called_is_refused() -> None:
