@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from hypothesis import strategies as st
 from akq_dist.errors import TrackerError
 from akq_dist.track import MlflowOptions, MlflowTracker, bulk
 from akq_dist.track.run_values import trial_name
-from tests.unit.track.tracked import all_trials, details, sweep_info, trial
+from tests.unit.track.tracked import all_trials, copy_store, details, sweep_info, trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +60,7 @@ def stores(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture
 def store(empty_store: Path, tmp_path: Path) -> Iterator[Store]:
     path = tmp_path / "mlflow.db"
-    shutil.copy(empty_store, path)
+    copy_store(empty_store, path)
     made = Store(f"sqlite:///{path}")
     yield made
     made.close()
@@ -505,7 +504,7 @@ class Stores:
     def _ways(self, kind: str) -> tuple[Store, list[tuple[MlflowTracker, TrackerLinks]]]:
         if kind not in self._open:
             if kind == "sqlite":
-                shutil.copy(self._empty_store, self._folder / "mlflow.db")
+                copy_store(self._empty_store, self._folder / "mlflow.db")
                 store = Store(f"sqlite:///{self._folder}/mlflow.db")
             else:
                 assert self.database is not None

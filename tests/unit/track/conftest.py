@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from akq_dist.track import MlflowTracker
 
-from .tracked import sweep_info
+from .tracked import copy_store, sweep_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store_uri(empty_store: Path, tmp_path: Path) -> str:
     path = tmp_path / "mlflow.db"
-    shutil.copy(empty_store, path)
+    copy_store(empty_store, path)
     return f"sqlite:///{path}"
 
 

@@ -11,7 +11,7 @@ import pytest
 from akq_dist.track import MlflowTracker, template
 from akq_dist.track.store import sqlite_path
 
-from .tracked import sweep_info, trial
+from .tracked import copy_store, sweep_info, trial
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,7 @@ def kept(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     held = template._place()
     assert held is not None
     fresh = tmp_path / "made.db"
-    with closing(sqlite3.connect(empty_store)) as source, closing(sqlite3.connect(fresh)) as target:
-        source.backup(target)
+    copy_store(empty_store, fresh)
     # The store of the fixture has the parent run of a sweep: what is kept must have none.
     template.keep(fresh)
     assert not held.exists()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
 
 from akq_dist.record.protocols import SweepInfo, TrialDetail, TrialRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SPEC = """\
 name: demo
@@ -70,3 +77,9 @@ def details(number: int) -> TrialDetail:
 
 def all_trials(n_trials: int) -> pa.Table:
     return pa.table({"number": list(range(n_trials)), "value": [float(number) for number in range(n_trials)]})
+
+
+def copy_store(source: Path, target: Path) -> None:
+    """Copy a SQLite store that may be open; what was written last can still be in the log beside the file."""
+    with closing(sqlite3.connect(source)) as held, closing(sqlite3.connect(target)) as copy:
+        held.backup(copy)
