@@ -6,6 +6,7 @@ Tracking is off, threads are equal, the batch is one that takes about `--call-s`
 alone, from the first ask to the last commit; starting Ray is not part of it. Medians of interleaved repeats, which all
 have to have the same results. Exit code 1 when Ray takes more than 5 % longer. The time outside of calls is the better
 figure on a machine that does something else besides: calls get longer there, what is between them hardly does.
+Ray runs its workers at niceness 15; here they have that of this process.
 """
 
 from __future__ import annotations
@@ -119,6 +120,7 @@ def batch_for(frame: pl.DataFrame, call_s: float, threads: int) -> int:
 def measure(*, call_s: float, n_calls: int, repeats: int, threads: int) -> Overhead:
     """Run the same sweep in one process and on Ray, in turn. Raises RuntimeError when results differ."""
     frame = bars()
+    os.environ.setdefault("RAY_worker_niceness", "0")
     session = RaySession(None, n_cpus=max(threads, len(os.sched_getaffinity(0))))
     session.ray()
     try:
