@@ -92,6 +92,11 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    pub fn n_bytes(&self) -> usize {
+        let values = self.wealth.capacity() + self.returns.capacity() + self.spare.capacity();
+        values * size_of::<f64>()
+    }
+
     /// Changes of the trading date within the last run that was summarised; see [`super::is_rankable`].
     pub fn n_daily_returns(&self) -> usize {
         self.n_daily_returns

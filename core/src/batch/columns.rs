@@ -12,9 +12,24 @@ use std::sync::atomic::AtomicBool;
 pub(super) struct InstrumentColumns {
     bools: [Option<Vec<u8>>; 4],
     nums: [Option<Vec<f64>>; 3],
+    spare_bools: Vec<Vec<u8>>,
+    spare_nums: Vec<Vec<f64>>,
 }
 
 impl InstrumentColumns {
+    /// The same buffers without columns: another strategy has other ones.
+    pub fn emptied(mut self) -> Self {
+        self.spare_bools.extend(self.bools.iter_mut().filter_map(Option::take));
+        self.spare_nums.extend(self.nums.iter_mut().filter_map(Option::take));
+        self
+    }
+
+    pub fn n_bytes(&self) -> usize {
+        let bools = self.bools.iter().flatten().chain(&self.spare_bools);
+        let nums = self.nums.iter().flatten().chain(&self.spare_nums);
+        bools.map(Vec::capacity).sum::<usize>() + nums.map(Vec::capacity).sum::<usize>() * size_of::<f64>()
+    }
+
     /// Evaluates one trial.
     pub fn fill(
         &mut self,
@@ -27,14 +42,16 @@ impl InstrumentColumns {
         for (slot, column) in rules.columns() {
             match place(column) {
                 Place::Bool(ix) => {
-                    let out = self.bools[ix].get_or_insert_default();
+                    let spare = &mut self.spare_bools;
+                    let out = self.bools[ix].get_or_insert_with(|| spare.pop().unwrap_or_default());
                     match bound[slot] {
                         BoundSlot::Series(node) => evaluator.bools(graph, source, node, out)?,
                         BoundSlot::Scalar(value) => refill(out, source.len(), u8::from(value == 1.0)),
                     }
                 }
                 Place::Num(ix) => {
-                    let out = self.nums[ix].get_or_insert_default();
+                    let spare = &mut self.spare_nums;
+                    let out = self.nums[ix].get_or_insert_with(|| spare.pop().unwrap_or_default());
                     match bound[slot] {
                         BoundSlot::Series(node) => evaluator.nums(graph, source, node, out)?,
                         BoundSlot::Scalar(value) => refill(out, source.len(), value),

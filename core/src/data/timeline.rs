@@ -253,6 +253,11 @@ impl Timeline {
         self.ts.len()
     }
 
+    pub fn n_bytes(&self) -> usize {
+        let steps = self.ts.capacity() * size_of::<i64>() + self.date.capacity() * size_of::<i32>();
+        steps + self.starts.capacity() * size_of::<u32>() + self.bars.capacity() * size_of::<BarAt>()
+    }
+
     /// Number of bars over all steps.
     pub fn n_bars(&self) -> usize {
         self.bars.len()

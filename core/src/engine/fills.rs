@@ -194,14 +194,20 @@ impl<S: Strategy> Loop<'_, '_, S> {
         match request.kind {
             OrderKind::Limit(_) | OrderKind::StopLimit { .. } => quote.raw_price,
             OrderKind::Market | OrderKind::MarketOnClose | OrderKind::Stop(_) => {
-                let view = &self.views[request.instrument.ix()];
-                let row = quote.row as usize;
+                // What the model does not read is not fetched: a fill of one of many instruments finds it far away.
+                let (high, low) = if self.slippage.caps_to_bar() {
+                    let view = &self.views[request.instrument.ix()];
+                    (view.high[quote.row as usize], view.low[quote.row as usize])
+                } else {
+                    (f64::INFINITY, 0.0)
+                };
+                let needs_volume = self.slippage.depends_on_qty();
                 let offer = Offer {
                     price: quote.raw_price,
                     qty,
-                    high: view.high[row],
-                    low: view.low[row],
-                    volume: self.volume_at(request.instrument, quote.row),
+                    high,
+                    low,
+                    volume: needs_volume.then(|| self.volume_at(request.instrument, quote.row)).flatten(),
                     tick: self.engine.contracts[request.instrument.ix()].price_step,
                 };
                 let slipped = self.slippage.slipped(request.side, &offer);

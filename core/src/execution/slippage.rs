@@ -109,7 +109,14 @@ impl Slippage {
         Ok(Self { model, cap_to_bar: execution.cap_to_bar })
     }
 
-    /// Whether more units get another price.
+    /// Whether the range of the bar bounds the price.
+    #[inline]
+    pub fn caps_to_bar(&self) -> bool {
+        self.cap_to_bar
+    }
+
+    /// Whether more units get another price: only then the volume counts.
+    #[inline]
     pub fn depends_on_qty(&self) -> bool {
         matches!(self.model, Model::Impact(_))
     }

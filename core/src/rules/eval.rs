@@ -29,12 +29,27 @@ pub struct Evaluator<'c> {
     held: VecDeque<NodeIx>,
     held_bytes: usize,
     max_held_bytes: usize,
-    nums_pool: Vec<Vec<f64>>,
-    truths_pool: Vec<Vec<Truth>>,
-    relations_pool: Vec<Vec<Relation>>,
-    positions: Vec<u32>,
+    pools: Pools,
     /// For each frequency of the graph.
     coarse: Vec<Coarse<'c>>,
+}
+
+/// Buffers that wait for the next column; whatever is in them is overwritten.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    nums: Vec<Vec<f64>>,
+    truths: Vec<Vec<Truth>>,
+    relations: Vec<Vec<Relation>>,
+    positions: Vec<u32>,
+}
+
+impl Pools {
+    pub fn n_bytes(&self) -> usize {
+        let nums: usize = self.nums.iter().map(|buffer| buffer.capacity() * size_of::<f64>()).sum();
+        let truths: usize = self.truths.iter().map(Vec::capacity).sum();
+        let relations: usize = self.relations.iter().map(Vec::capacity).sum();
+        nums + truths + relations + self.positions.capacity() * size_of::<u32>()
+    }
 }
 
 /// Evaluates what stands in `on`, over the coarse bars of the same asset.
@@ -92,10 +107,7 @@ impl<'c> Evaluator<'c> {
             held: VecDeque::new(),
             held_bytes: 0,
             max_held_bytes,
-            nums_pool: Vec::new(),
-            truths_pool: Vec::new(),
-            relations_pool: Vec::new(),
-            positions: Vec::new(),
+            pools: Pools::default(),
             coarse: Vec::new(),
         }
     }
@@ -104,6 +116,20 @@ impl<'c> Evaluator<'c> {
     #[must_use]
     pub fn cancelled_by(self, cancel: &'c AtomicBool) -> Self {
         Self { cancel: Some(cancel), ..self }
+    }
+
+    /// Begins with buffers that have grown before.
+    #[must_use]
+    pub(crate) fn with_pools(self, pools: Pools) -> Self {
+        Self { pools, ..self }
+    }
+
+    /// The buffers, for another evaluator.
+    pub(crate) fn into_pools(mut self) -> Pools {
+        while let Some(ix) = self.held.pop_front() {
+            self.forget(ix);
+        }
+        self.pools
     }
 
     /// Turns to another asset: forgets all values and keeps the memory.
@@ -158,7 +184,7 @@ impl<'c> Evaluator<'c> {
         out: &mut Vec<f64>,
     ) -> Result<(), RuleError> {
         // The caller's buffer joins the pool, so that the last operation writes into it or into one just as good.
-        self.nums_pool.push(std::mem::take(out));
+        self.pools.nums.push(std::mem::take(out));
         let value = self.root(graph, source, node, false)?;
         if let Value::Own(Column::Nums(column)) = value {
             *out = column;
@@ -370,16 +396,16 @@ impl<'c> Evaluator<'c> {
             return Ok(Column::Truths(out));
         }
         if node.op == Op::Relation {
-            let mut out = self.relations_pool.pop().unwrap_or_default();
+            let mut out = self.pools.relations.pop().unwrap_or_default();
             out.resize(self.n_rows, Relation::UNDEFINED);
             let [a, b, ..] = args;
             relation::relate(self.nums_of(graph, source, a)?, self.nums_of(graph, source, b)?, &mut out);
             return Ok(Column::Relations(out));
         }
         let mut out = self.nums_buffer();
-        let mut positions = std::mem::take(&mut self.positions);
+        let mut positions = std::mem::take(&mut self.pools.positions);
         let done = self.number(graph, source, node.op, args, &mut positions, &mut out);
-        self.positions = positions;
+        self.pools.positions = positions;
         done.map(|()| Column::Nums(out))
     }
 
@@ -572,22 +598,22 @@ impl<'c> Evaluator<'c> {
 
     fn recycle(&mut self, column: Option<Column>) {
         match column {
-            Some(Column::Nums(buffer)) => self.nums_pool.push(buffer),
-            Some(Column::Truths(buffer)) => self.truths_pool.push(buffer),
-            Some(Column::Relations(buffer)) => self.relations_pool.push(buffer),
+            Some(Column::Nums(buffer)) => self.pools.nums.push(buffer),
+            Some(Column::Truths(buffer)) => self.pools.truths.push(buffer),
+            Some(Column::Relations(buffer)) => self.pools.relations.push(buffer),
             None => {}
         }
     }
 
     /// A buffer of the right length with anything in it.
     fn nums_buffer(&mut self) -> Vec<f64> {
-        let mut buffer = self.nums_pool.pop().unwrap_or_default();
+        let mut buffer = self.pools.nums.pop().unwrap_or_default();
         buffer.resize(self.n_rows, f64::NAN);
         buffer
     }
 
     fn truths_buffer(&mut self) -> Vec<Truth> {
-        let mut buffer = self.truths_pool.pop().unwrap_or_default();
+        let mut buffer = self.pools.truths.pop().unwrap_or_default();
         buffer.resize(self.n_rows, Truth::UNDEFINED);
         buffer
     }

@@ -25,6 +25,7 @@ mod resolve;
 
 pub use call::{Input, Output, Step, call};
 pub use eval::Evaluator;
+pub(crate) use eval::Pools;
 pub use functions::{ArgDef, ArgKind, FunctionDef, reference};
 pub use graph::{BatchGraph, BoundSlot, NodeIx};
 pub(crate) use names::suggestion;

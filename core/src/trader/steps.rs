@@ -59,6 +59,12 @@ impl SignalSteps {
         }
     }
 
+    pub fn n_bytes(&self) -> usize {
+        let found = self.found.capacity() * size_of::<(u32, BarAt)>();
+        let steps = (self.starts.capacity() + self.next.capacity()) * size_of::<u32>();
+        found + steps + self.bars.capacity() * size_of::<BarAt>()
+    }
+
     /// Bars of a step, in panel order.
     pub fn at(&self, step: u32) -> &[BarAt] {
         &self.bars[self.starts[step as usize] as usize..self.starts[step as usize + 1] as usize]
