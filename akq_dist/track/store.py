@@ -17,6 +17,7 @@ from akq_dist.track.policy import is_http
 _SQLITE = "sqlite:///"
 _KNOWN = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SIGNAL = "akq_statistics_changed"
 
 
 def absolute_uri(uri: str) -> str:
@@ -107,3 +108,7 @@ def refresh_statistics(uri: str, *, rows_per_index: int = 0) -> None:
         connection.execute(f"PRAGMA analysis_limit = {int(rows_per_index)}")
         connection.execute("ANALYZE")
         connection.commit()
+        # A connection that is open, of a server for example, reads them again only when the schema has changed.
+        connection.executescript(
+            f"BEGIN IMMEDIATE; CREATE TABLE {_SIGNAL} (x); DROP TABLE {_SIGNAL}; COMMIT;"
+        )

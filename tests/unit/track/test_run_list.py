@@ -76,3 +76,26 @@ def test_no_search_looks_at_all_values_of_every_run(
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript("DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;")
     assert "SCAN anon_1" in plans(path, links.experiment_id, *searches["by metric"])
+
+
+def test_a_connection_that_is_open_learns_of_new_statistics(tmp_path: Path) -> None:
+    from akq_dist.track.store import refresh_statistics
+
+    path = tmp_path / "store.db"
+    query = "EXPLAIN QUERY PLAN SELECT * FROM t WHERE few = 1 AND many = 1"
+    with closing(sqlite3.connect(path)) as server, closing(sqlite3.connect(path)) as writer:
+        writer.executescript(
+            "CREATE TABLE t (few, many); CREATE INDEX few ON t (few); CREATE INDEX many ON t (many)"
+        )
+
+        def fill(few: int, many: int) -> str:
+            writer.executemany("INSERT INTO t VALUES (?, ?)", [(ix % few, ix % many) for ix in range(2_000)])
+            writer.commit()
+            refresh_statistics(f"sqlite:///{path}")
+            return str(server.execute(query).fetchall()[0][3])
+
+        assert "INDEX many" in fill(2, 1_000)
+        writer.execute("DELETE FROM t")
+        assert "INDEX few" in fill(1_000, 2)
+        left = server.execute("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite%' ORDER BY name")
+        assert [name for (name,) in left] == ["few", "many", "t"]
