@@ -38,7 +38,7 @@ def test_help_lists_the_commands_and_goes_to_stdout(akq_process: Start) -> None:
         (("sweep", "run", "small.yaml", "--set", "objective=shrpe"), "did you mean 'sharpe'"),
         (("sweep", "run", "shaky.yaml", "--set", "strategy.python=shaky.py:Shakey"), "did you mean 'Shaky'"),
         (("sweep", "status", "nothing"), "there is no ledger at"),
-        (("sweep", "resume", "small.yaml"), "no study 'small' to resume"),
+        (("sweep", "resume", "small.yaml"), "there is no ledger at"),
         (("study", "list"), "there is no ledger at"),
         (("backtest", "small.yaml", "--param", "fast"), "expected name=value such as fast=10"),
         (("backtest", "small.yaml", "--param", "fast=2", "--param", "fast=3"), "fast: given twice"),
