@@ -14,15 +14,15 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from tests.bench import engine, machine, tables
 from tests.bench.environments import run_module
-from tests.bench.work import WORKS, Work, prices
+from tests.bench.work import WORKS, Work, pairs, prices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,13 +41,6 @@ def peak_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
-def pairs(n: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Return n pairs of windows, fast below slow, the slow one changing faster."""
-    ix = np.arange(n)
-    fast = 2 + ix // 100 % 50
-    return np.column_stack([fast, fast + 3 + ix % 100]).astype(np.float64)
-
-
 def run_panel(path: str, n_sets: int, threads: int) -> dict[str, float]:
     """Run n_sets over a panel in a file, three times; return seconds of the fastest and memory."""
     from akq_dist import _core
@@ -57,7 +50,7 @@ def run_panel(path: str, n_sets: int, threads: int) -> dict[str, float]:
     table = pa.ipc.open_file(pa.memory_map(path)).read_all()
     panel = _core.Panel.from_arrow(table)
     with_panel = peak_bytes()
-    rows = pairs(n_sets)
+    rows = pairs(replace(UNIVERSES[0], n_pairs=n_sets))
     wall_s = min(timed(lambda: plan.run_batch(panel, rows, threads=threads)) for _ in range(3))
     return {
         "wall_s": wall_s,
