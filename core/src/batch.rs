@@ -1,5 +1,6 @@
 //! Trials x assets over shared data: asset-major, under rayon, the same bytes on any number of threads.
 
+mod accounts;
 mod columns;
 mod per_asset;
 mod pooled;
@@ -8,9 +9,9 @@ mod staged;
 mod tally;
 mod workers;
 
-use crate::analysis::{Counts, N_METRICS, RunSummary, Scratch, summarize};
+use crate::analysis::N_METRICS;
 use crate::data::{Panel, Timeline};
-use crate::engine::{Engine, Keep, Record, RunSpec};
+use crate::engine::{Keep, Record};
 use crate::error::EngineError;
 use crate::model::Order;
 use crate::plan::{Mode, Plan};
@@ -18,6 +19,9 @@ use crate::rules::BatchGraph;
 use crate::signals::SignalTable;
 use crate::strategy::Strategy;
 use crate::trader::{CompiledRules, RuleColumns, RuleTrader};
+pub(crate) use accounts::Accounts;
+use accounts::measure;
+pub use accounts::session_outcome;
 pub(crate) use columns::ColumnBuffers;
 use rayon::prelude::*;
 pub use staged::{Stages, run_staged};
@@ -187,25 +191,14 @@ pub fn run_rules(
     let bound = graph.trial(0).map_err(Clone::clone)?;
     let numbers = rules.numbers(bound)?;
     let mut columns = ColumnBuffers::default();
-    let mut accounts = Vec::new();
-    let mut engine = Engine::default();
-    let mut scratch = Scratch::default();
+    let mut accounts = Accounts::new(plan, panel, keep, cancel);
     for universe in plan.accounts(assets) {
         columns.fill_all(&rules, &graph, bound, panel, &universe, cancel)?;
         let borrowed = columns.borrow();
         let mut trader = RuleTrader::new(&rules, numbers, &borrowed);
-        accounts.push(run_account(
-            plan,
-            panel,
-            universe,
-            keep,
-            cancel,
-            &mut engine,
-            &mut scratch,
-            &mut trader,
-        )?);
+        accounts.run(universe, &mut trader)?;
     }
-    Ok(collect(plan, accounts))
+    Ok(accounts.finish())
 }
 
 /// Runs one parameter set over columns that the caller has made.
@@ -268,24 +261,13 @@ fn run_given<'s>(
     let full_rows = full_rows(plan, &[row]);
     let graph = BatchGraph::bind(rules.program(), &[&full_rows[0]]);
     let numbers = rules.numbers(graph.trial(0).map_err(Clone::clone)?)?;
-    let mut accounts = Vec::new();
-    let mut engine = Engine::default();
-    let mut scratch = Scratch::default();
+    let mut accounts = Accounts::new(plan, panel, keep, cancel);
     for universe in plan.accounts(assets) {
         let columns: Vec<RuleColumns<'_>> = universe.iter().map(|&asset| columns(asset)).collect();
         let mut trader = RuleTrader::new(rules, numbers, &columns);
-        accounts.push(run_account(
-            plan,
-            panel,
-            universe,
-            keep,
-            cancel,
-            &mut engine,
-            &mut scratch,
-            &mut trader,
-        )?);
+        accounts.run(universe, &mut trader)?;
     }
-    Ok(collect(plan, accounts))
+    Ok(accounts.finish())
 }
 
 /// Runs one parameter set of a strategy of the engine.
@@ -354,23 +336,12 @@ pub fn run_strategies<S: Strategy>(
     cancel: &AtomicBool,
     mut make: impl FnMut(&[usize]) -> Result<S, EngineError>,
 ) -> Result<RunOutcome, EngineError> {
-    let mut accounts = Vec::new();
-    let mut engine = Engine::default();
-    let mut scratch = Scratch::default();
+    let mut accounts = Accounts::new(plan, panel, keep, cancel);
     for universe in plan.accounts(assets) {
         let mut strategy = make(&universe)?;
-        accounts.push(run_account(
-            plan,
-            panel,
-            universe,
-            keep,
-            cancel,
-            &mut engine,
-            &mut scratch,
-            &mut strategy,
-        )?);
+        accounts.run(universe, &mut strategy)?;
     }
-    Ok(collect(plan, accounts))
+    Ok(accounts.finish())
 }
 
 fn needs_rules() -> EngineError {
@@ -387,79 +358,4 @@ fn full_rows(plan: &Plan, rows: &[&[f64]]) -> Vec<Vec<f64>> {
         out
     };
     rows.iter().map(full).collect()
-}
-
-#[expect(clippy::too_many_arguments, reason = "one call per account; the buffers are the caller's")]
-pub(crate) fn run_account<S: Strategy>(
-    plan: &Plan,
-    panel: &Panel,
-    universe: Vec<usize>,
-    keep: Keep,
-    cancel: &AtomicBool,
-    engine: &mut Engine,
-    scratch: &mut Scratch,
-    strategy: &mut S,
-) -> Result<AccountResult, EngineError> {
-    let timeline = Timeline::build(panel, &universe, plan.spec().window, cancel)?;
-    let spec = RunSpec {
-        panel,
-        universe: &universe,
-        timeline: &timeline,
-        market: plan.market(),
-        risk: &plan.spec().risk,
-        keep,
-        cancel,
-    };
-    engine.run(&spec, strategy)?;
-    let mut metrics = vec![f64::NAN; N_METRICS];
-    measure(plan, engine.record(), &timeline, scratch, &mut metrics);
-    let orders = if keep == Keep::Everything { engine.orders().to_vec() } else { Vec::new() };
-    let record = engine.take_record();
-    Ok(AccountResult { universe, timeline, record, orders, metrics })
-}
-
-/// What a session did in its one account, as a run of its plan gives it.
-pub fn session_outcome(
-    plan: &Plan,
-    universe: Vec<usize>,
-    timeline: Timeline,
-    record: Record,
-    orders: Vec<Order>,
-) -> RunOutcome {
-    let mut metrics = vec![f64::NAN; N_METRICS];
-    measure(plan, &record, &timeline, &mut Scratch::default(), &mut metrics);
-    collect(plan, vec![AccountResult { universe, timeline, record, orders, metrics }])
-}
-
-fn measure(plan: &Plan, record: &Record, timeline: &Timeline, scratch: &mut Scratch, out: &mut [f64]) {
-    let n_steps = record.equity.len();
-    let summary = RunSummary {
-        initial_cash: plan.market().cash,
-        equity: &record.equity,
-        // Of a run that has been paused the first ones only.
-        dates: &timeline.dates()[..n_steps],
-        trips: &record.trips,
-        counts: Counts {
-            n_orders: record.n_orders,
-            n_fills: record.n_fills,
-            n_rejects: record.n_rejects,
-            fees: record.fees,
-            slippage_cost: record.slippage_cost,
-            traded_notional: record.traded_notional,
-            exposed_steps: record.exposed_steps,
-            n_steps: n_steps as u64,
-        },
-        settings: plan.settings(),
-        benchmark: None,
-    };
-    summarize(&summary, scratch, out);
-}
-
-pub(crate) fn collect(plan: &Plan, accounts: Vec<AccountResult>) -> RunOutcome {
-    let mut tally = Tally::new(plan, accounts.len());
-    for account in &accounts {
-        tally.add(plan, &account.metrics);
-    }
-    let n_bars = accounts.iter().map(|account| account.timeline.n_bars() as u64).sum();
-    RunOutcome { outcome: tally.finish(plan, n_bars), accounts }
 }

@@ -1,8 +1,8 @@
 //! One run of several strategies that share every account of a plan.
 
-use crate::batch::{ColumnBuffers, RunOutcome, collect, run_account};
+use crate::batch::{Accounts, ColumnBuffers, RunOutcome};
 use crate::data::Panel;
-use crate::engine::{Engine, Keep};
+use crate::engine::Keep;
 use crate::ensemble::Ensemble;
 use crate::error::EngineError;
 use crate::plan::{Plan, StrategySpec};
@@ -26,9 +26,7 @@ pub fn run_several(
         rules.push(MemberRules::new(&member.plan, panel)?);
     }
     let mut columns: Vec<ColumnBuffers> = rules.iter().map(|_| ColumnBuffers::default()).collect();
-    let mut accounts = Vec::new();
-    let mut engine = Engine::default();
-    let mut scratch = crate::analysis::Scratch::default();
+    let mut accounts = Accounts::new(plan, panel, keep, cancel);
     for universe in plan.accounts(assets) {
         for (rules, columns) in rules.iter().zip(&mut columns) {
             if let Some(rules) = rules {
@@ -45,11 +43,9 @@ pub fn run_several(
             });
         }
         let mut ensemble = Ensemble::new(members);
-        let account =
-            run_account(plan, panel, universe, keep, cancel, &mut engine, &mut scratch, &mut ensemble)?;
-        accounts.push(account);
+        accounts.run(universe, &mut ensemble)?;
     }
-    Ok(collect(plan, accounts))
+    Ok(accounts.finish())
 }
 
 /// The rules of a member with its parameters.
