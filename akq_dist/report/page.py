@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    import plotly.graph_objects as go
+    from akq_dist.report.charts import Figure
 
-    Part = str | Sequence[go.Figure]
+    Part = str | Sequence[Figure]
     """Markup made here, or figures that stand side by side where there is room."""
 
 _STYLE = """
@@ -46,12 +46,14 @@ def page(name: str, parts: Iterable[Part]) -> str:
     )
 
 
-def _figures(held: Sequence[go.Figure], ids: Iterator[str]) -> str:
+def _figures(held: Sequence[Figure], ids: Iterator[str]) -> str:
     from plotly.io import to_html
 
     config = {"displayModeBar": False, "responsive": True}
     drawn = (
-        to_html(figure, full_html=False, include_plotlyjs=False, div_id=next(ids), config=config)
+        to_html(
+            figure, full_html=False, include_plotlyjs=False, div_id=next(ids), config=config, validate=False
+        )
         for figure in held
     )
     # A figure takes its width when it is drawn, so the columns must stand before.

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from plotly.graph_objects import Figure as Plotly
 
 from akq_dist.report import charts, page
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
+    from akq_dist.report.charts import Figure
 
 
-def trials(x: np.ndarray, y: np.ndarray, marked: np.ndarray | None = None) -> go.Figure:
+def trials(x: np.ndarray, y: np.ndarray, marked: np.ndarray | None = None) -> Figure:
     marks = np.zeros(len(y), dtype=np.bool_) if marked is None else marked
     return charts.scatter(x, y, x_label="x", y_label="y", numbers=np.arange(len(y)), marked=marks)
 
@@ -22,22 +23,23 @@ def test_many_points_are_thinned_and_marked_ones_stay() -> None:
     n = 50_000
     marked = np.zeros(n, dtype=np.bool_)
     marked[[7, 12_345]] = True
-    dots = trials(np.arange(n, dtype=float), np.ones(n), marked).data[0]
-    assert charts.MAX_POINTS <= len(dots.x) <= charts.MAX_POINTS + 2
-    assert list(dots.text[-2:]) == [7, 12_345]
-    assert len(set(dots.marker.color[-2:]) & set(dots.marker.color[:-2])) == 0
-    drawn = charts.line(np.arange(n, dtype=float), np.ones(n), y_label="y").data[0]
-    assert len(drawn.x) == charts.MAX_POINTS
-    assert drawn.x[-1] == n - 1
+    dots = trials(np.arange(n, dtype=float), np.ones(n), marked)["data"][0]
+    assert charts.MAX_POINTS <= len(dots["x"]) <= charts.MAX_POINTS + 2
+    assert dots["text"][-2:] == [7, 12_345]
+    colours = dots["marker"]["color"]
+    assert len(set(colours[-2:]) & set(colours[:-2])) == 0
+    drawn = charts.line(np.arange(n, dtype=float), np.ones(n), y_label="y")["data"][0]
+    assert len(drawn["x"]) == charts.MAX_POINTS
+    assert drawn["x"][-1] == n - 1
 
 
 def test_points_without_a_value_are_left_out_and_none_at_all_says_so() -> None:
     x, y = np.array([0.0, 1.0, 2.0, np.nan]), np.array([1.0, np.nan, np.inf, 1.0])
-    assert list(trials(x, y).data[0].x) == [0.0]
+    assert list(trials(x, y)["data"][0]["x"]) == [0.0]
     nothing = np.full(4, np.nan)
     empty = (trials(x, nothing), charts.line(x, nothing, y_label="y"), charts.histogram(nothing, x_label="x"))
     for figure in empty:
-        assert [note.text for note in figure.layout.annotations] == ["nothing to show"]
+        assert [note["text"] for note in figure["layout"]["annotations"]] == ["nothing to show"]
 
 
 @pytest.mark.parametrize(
@@ -47,12 +49,13 @@ def test_any_finite_values_can_be_drawn(values: list[float]) -> None:
     y = np.array(values)
     x = np.arange(len(y), dtype=np.float64)
     made = (charts.line(x, y, y_label="y"), trials(y, x), charts.histogram(y, x_label="x", mark=values[0]))
+    assert all(Plotly(figure).data for figure in made)
     assert page.page("all", [made]).count("Plotly.newPlot(") == 3
 
 
 def test_names_on_an_axis_are_shown_as_they_are() -> None:
-    dots = trials(np.array(["<i>a</i>", True, 3], dtype=object), np.ones(3)).data[0]
-    assert list(dots.x) == ["&lt;i&gt;a&lt;/i&gt;", "True", "3"]
+    dots = trials(np.array(["<i>a</i>", True, 3], dtype=object), np.ones(3))["data"][0]
+    assert dots["x"] == ["&lt;i&gt;a&lt;/i&gt;", "True", "3"]
 
 
 def test_text_from_outside_is_escaped() -> None:
