@@ -61,7 +61,9 @@ class SignalStrategy(Strategy):
         compares assets has to be computed from `bars` as a column.
         """
         if not makes_batches(type(self)):
-            raise NotImplementedError(f"{type(self).__name__}.signals")
+            raise AkqStrategyError(
+                f"{type(self).__name__} has neither signals() nor batch_signals(): one of them says what to trade"
+            )
         params = {name: np.array([getattr(self, name)]) for name in declared(type(self))}
         return {name: _of_set(name, value, 0, 1) for name, value in self.batch_signals(bars, params).items()}
 

@@ -355,3 +355,11 @@ def test_other_slots_from_asset_to_asset_are_refused() -> None:
 
     with pytest.raises(AkqStrategyError, match="BBB has other slots"):
         akq.backtest(strategy=Odd, data=bars())
+
+
+def test_a_class_without_signals_says_so() -> None:
+    class Nothing(SignalStrategy):
+        pass
+
+    with pytest.raises(AkqStrategyError, match=r"Nothing has neither signals\(\) nor batch_signals\(\)"):
+        akq.backtest(strategy=Nothing, data=bars())
