@@ -451,8 +451,8 @@ def sync(
     request, path, name = _study_request(study, Path(ledger), overrides)
     book = Ledger(path, must_exist=True)
     try:
-        with StudyLock(path, request.spec.name):
-            return sync_views(prepare(request), book, name, on_progress)
+        with StudyLock(path, request.spec.name) as lock:
+            return sync_views(prepare(request), book, lock, name, on_progress)
     finally:
         book.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -40,6 +41,17 @@ def free_space(path: Path) -> str:
         return f"{shutil.disk_usage(path.parent).free:,} bytes free on its disk"
     except OSError:
         return "its folder cannot be read"
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether an error of a file or of a database says that there is no room left.
+
+    Databases and their drivers pass on what the system said as text.
+    """
+    text = str(error)
+    return any(
+        words in text for words in ("disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+    )
 
 
 def is_read_only(folder: Path) -> bool:

@@ -256,4 +256,11 @@ class Tracker(Protocol):
         """Mark a recorded trial as the winner of the sweep."""
         ...
 
+    def interrupt(self) -> None:
+        """Have `record` end soon with TrackerError, whole runs made and the others not begun; from any thread.
+
+        Only `close` follows.
+        """
+        ...
+
     def close(self) -> None: ...

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from akq_dist.errors import AkqError, TrackerError
+from akq_dist.errors import AkqError
 from akq_dist.record.canonical import digest
 from akq_dist.record.registry import tracker_class, tracker_module
 from akq_dist.specs.units import redact_url
@@ -16,16 +15,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from akq_dist.record.follower import Hold
     from akq_dist.record.protocols import SweepInfo, TrackerLinks, TrialDetail, TrialRecord
     from akq_dist.record.trials import TrialStore
 
-logger = logging.getLogger(__name__)
-
 VIEW = "tracker"
 PROGRESS_EVERY_S = 5.0
-_AWAY_S = 20.0
-"""How long the end of a sweep waits for a store that does not answer."""
-_SLICE_S = 0.25
 
 
 class Tracking:
@@ -45,10 +40,11 @@ class Tracking:
         runs: str,
         n_trials: int | None,
         from_start: bool = False,
+        hold: Hold | None = None,
     ) -> None:
         """`runs` is the setting `track.runs`.
 
-        `from_start` looks at every trial again instead of at the new ones.
+        `from_start` looks at every trial again instead of at the new ones; `hold` is given to the thread.
         """
         module = tracker_module(name)
         self._store = store
@@ -58,7 +54,12 @@ class Tracking:
         start, _ = store.watermark(self._view)
         tracker = tracker_class(name)(uri, experiment)
         self._background = module.BackgroundTracker(
-            tracker, self._read, self._note, 0 if from_start or not self.plan.all_trials else start, info=info
+            tracker,
+            self._read,
+            self._note,
+            0 if from_start or not self.plan.all_trials else start,
+            info=info,
+            hold=hold,
         )
         self._told_s = 0.0
         self._n_told = -1
@@ -87,27 +88,9 @@ class Tracking:
     def catch_up(
         self, timeout_s: float, stop: Callable[[], bool], on_progress: Callable[[int], None] | None = None
     ) -> bool:
-        """Wait until everything is recorded.
-
-        False when the store stays away, time is up or `stop` says so.
-        """
-        deadline_s = time.monotonic() + timeout_s
-        away_since_s: float | None = None
-        while not self._background.drain(_SLICE_S):
-            now_s = time.monotonic()
-            if self._background.error is None:
-                away_since_s = None
-            elif away_since_s is None:
-                away_since_s = now_s
-            if (
-                stop()
-                or now_s >= deadline_s
-                or (away_since_s is not None and now_s - away_since_s >= _AWAY_S)
-            ):
-                return False
-            if on_progress is not None:
-                on_progress(self._background.position)
-        return True
+        """Wait until everything is recorded; see `Follower.catch_up`."""
+        caught_up: bool = self._background.catch_up(timeout_s, stop, on_progress)
+        return caught_up
 
     def record(self, trials: Sequence[TrialRecord], timeout_s: float) -> None:
         """Record chosen trials, where not all of them are."""
@@ -147,10 +130,7 @@ class Tracking:
 
     def close(self, timeout_s: float = 15.0) -> None:
         """Stop the thread after the request that is under way. Safe to call twice."""
-        try:
-            self._background.close(timeout_s)
-        except TrackerError as error:
-            logger.info("the tracker did not close: %s", error)
+        self._background.close(timeout_s)
 
     def _read(self, start: int, limit: int) -> Sequence[TrialRecord]:
         return self._store.read_finished(start, limit) if self.plan.all_trials else []

@@ -68,15 +68,15 @@ def repair_study(
     prepared = prepare(request)
     book = Ledger(ledger, must_exist=True)
     try:
-        with StudyLock(ledger, spec.name):
+        with StudyLock(ledger, spec.name) as lock:
             store = _store(book, name)
             optuna = checks.get("optuna")
             if optuna is not None and (optuna.wrong or optuna.surplus) and not optuna.foreign:
                 delete_optuna_study(spec.storage.optuna or "", store.study)
-            sync_views(prepared, book, name, on_progress)
+            sync_views(prepared, book, lock, name, on_progress)
             if _rewrite_runs(prepared, store):
                 # Opening the record of the sweep has set it running again; this ends it.
-                sync_views(prepared, book, name, on_progress)
+                sync_views(prepared, book, lock, name, on_progress)
     finally:
         book.close()
     return verify_study(spec, ledger, name, repaired=True)

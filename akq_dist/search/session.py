@@ -116,9 +116,9 @@ class Session:
             prepared = prepare(self._request)
             ledger = Ledger(Path(prepared.spec.storage.ledger), must_exist=self._options.must_exist)
             try:
-                stack.enter_context(StudyLock(ledger.path, prepared.spec.name))
+                lock = stack.enter_context(StudyLock(ledger.path, prepared.spec.name))
                 opened = self._open_study(ledger, prepared)
-                return self._run_study(stack, ledger, prepared, opened, early)
+                return self._run_study(stack, ledger, lock, prepared, opened, early)
             except BaseException:
                 ledger.close()
                 raise
@@ -158,6 +158,7 @@ class Session:
         self,
         stack: ExitStack,
         ledger: Ledger,
+        lock: StudyLock,
         prepared: Prepared,
         opened: OpenedStudy,
         early: Executor | None,
@@ -169,7 +170,7 @@ class Session:
         has_work = n_open > 0 or opened.total is None or n_asked < opened.total
         if opened.resumed:
             self._note(f"resuming '{opened.record.name}': {n_asked - n_open:,} trials are done")
-        views = Views(prepared, store, opened, self._note_warning)
+        views = Views(prepared, store, opened, lock, self._note_warning)
         stack.callback(lambda: views.close(_INTERRUPTED_S if self._cancelled.is_set() else CLOSE_S))
         executor: Executor | None = None
         choice: Choice | None = None

@@ -5,12 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from akq_dist.errors import AkqStudyError
 from akq_dist.record.pruning import values_at_looks
-from akq_dist.record.sqlite import prepare_file
+from akq_dist.record.sqlite import file_of, prepare_file
 from akq_dist.search.optuna_model import import_optuna
 from akq_dist.specs.units import redact_url
 
@@ -34,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 STUDY_ID: Final = "akq.study_id"
 TRIAL_KEY: Final = "akq.key"
-_SQLITE: Final = "sqlite:///"
 
 
 class TrialWriter(Protocol):
@@ -226,18 +224,14 @@ def open_storage(url: str) -> BaseStorage:
 
 def _make_file(url: str) -> bool:
     """Make the SQLite file that a URL names, where it names one and there is none; tell whether it did."""
-    if not url.startswith(_SQLITE) or ":memory:" in url:
+    path = file_of(url)
+    if path is None:
         return False
-    path = _sqlite_path(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         return False
     prepare_file(path)
     return path.exists()
-
-
-def _sqlite_path(url: str) -> Path:
-    return Path(url.removeprefix(_SQLITE).partition("?")[0])
 
 
 def load_optuna_study(url: str, name: str) -> Study:

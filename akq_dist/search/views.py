@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from akq_dist.record.ledger import Ledger
+    from akq_dist.record.lock import StudyLock
     from akq_dist.search.judge import Judge
     from akq_dist.search.prepare import Prepared
     from akq_dist.search.progress import Progress
@@ -40,11 +40,18 @@ class Views:
     """The copies of a study in other tools, as far as the sweep asks for them."""
 
     def __init__(
-        self, prepared: Prepared, store: TrialStore, opened: OpenedStudy, warn: Callable[[str], None]
+        self,
+        prepared: Prepared,
+        store: TrialStore,
+        opened: OpenedStudy,
+        lock: StudyLock,
+        warn: Callable[[str], None],
     ) -> None:
+        """Each thread that writes shares the lock of the study, and holds it to its own end."""
         self._prepared = prepared
         self._store = store
         self._total = opened.total
+        self._lock = lock
         self._warn = warn
         spec = prepared.spec
         self._url = spec.storage.optuna
@@ -67,7 +74,12 @@ class Views:
         if self._url is not None:
             view = OptunaView(self._url, store.study, self._prepared.space, self._prepared.judge)
             name = self._optuna_view
-            self._optuna = ViewThread(view, store.read_finished, lambda n: store.set_watermark(name, n))
+            self._optuna = ViewThread(
+                view,
+                store.read_finished,
+                lambda n: store.set_watermark(name, n),
+                hold=self._lock.share,
+            )
         if self._tracker_uri is not None:
             self._tracking = Tracking(
                 "mlflow",
@@ -78,6 +90,7 @@ class Views:
                 runs=spec.track.runs,
                 n_trials=self._total,
                 from_start=from_start,
+                hold=self._lock.share,
             )
             if self._tracking.plan.note:
                 self._warn(self._tracking.plan.note)
@@ -119,17 +132,11 @@ class Views:
     ) -> None:
         if self._optuna is None:
             return
-        deadline_s = time.monotonic() + timeout_s
-        while not self._optuna.flush(min(2.0, timeout_s), on_progress):
-            error = self._optuna.error
-            late = stop() or time.monotonic() >= deadline_s
-            if self._optuna.is_stuck or late:
-                if error is not None:
-                    self._warn(
-                        f"the Optuna study is incomplete: {error}. The results are in the ledger; "
-                        f"`akq sweep sync {self._store.study.name}` copies them later."
-                    )
-                return
+        if not self._optuna.catch_up(timeout_s, stop, on_progress) and self._optuna.error is not None:
+            self._warn(
+                f"the Optuna study is incomplete: {self._optuna.error}. The results are in the ledger; "
+                f"`akq sweep sync {self._store.study.name}` copies them later."
+            )
 
     def catch_up_tracker(
         self, timeout_s: float, stop: Callable[[], bool], on_progress: Callable[[int], None]
@@ -254,18 +261,22 @@ def best_numbers(judge: Judge, store: TrialStore, limit: int | None) -> list[int
 
 
 def sync_views(
-    prepared: Prepared, ledger: Ledger, name: str, on_progress: Callable[[str, int], None] | None = None
+    prepared: Prepared,
+    ledger: Ledger,
+    lock: StudyLock,
+    name: str,
+    on_progress: Callable[[str, int], None] | None = None,
 ) -> list[str]:
     """Bring every view of a study up to the ledger, looking at every trial again; return what went wrong.
 
-    Doing it twice changes nothing.
+    `lock` is held by the caller. Doing it twice changes nothing.
     """
     record = ledger.find(name)
     if record is None:
         raise AkqStudyError(f"the ledger {ledger.path} has no study '{name}'.")
     store = TrialStore(ledger, record)
     warnings: list[str] = []
-    views = Views(prepared, store, OpenedStudy(record, record.budget, resumed=True), warnings.append)
+    views = Views(prepared, store, OpenedStudy(record, record.budget, resumed=True), lock, warnings.append)
     try:
         views.open(from_start=True)
         counts = store.counts()

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from akq_dist.errors import MissingDependencyError, TrackerError
+from akq_dist.record.files import free_space, is_full
+from akq_dist.record.follower import StoreFullError
+from akq_dist.record.sqlite import file_of
 from akq_dist.specs.units import redact_url
 
 if TYPE_CHECKING:
@@ -65,13 +69,19 @@ def store_errors() -> tuple[type[Exception], ...]:
 
 
 def explain(error: BaseException, uri: str) -> TrackerError:
-    """Say what failed where, in one line and without a password."""
+    """Say what failed where, in one line and without a password; a disk that is full is an error of its own."""
     text = " ".join(redact_url(str(error)).split())
     for secret in _secrets(uri):
         text = text.replace(secret, "***")
     if len(text) > _LONGEST_MESSAGE:
         text = f"{text[:_LONGEST_MESSAGE]}..."
-    return TrackerError(f"MLflow at {redact_url(uri)}: {type(error).__name__}: {text}")
+    said = f"MLflow at {redact_url(uri)}: {type(error).__name__}: {text}"
+    if is_full(error):
+        # Of its files, or of the database that holds its runs; either may be on a disk of its own.
+        named = getattr(error, "filename2", None) or getattr(error, "filename", None)
+        path = Path(named) if named else file_of(uri)
+        return StoreFullError(said if path is None else f"{path}: {said} ({free_space(path)})")
+    return TrackerError(said)
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ import getpass
 import json
 import logging
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -95,6 +96,7 @@ class MlflowTracker:
         self._pool: ThreadPoolExecutor | None = None
         self._dataset: Any = None
         """The data of the sweep, an input of every run."""
+        self._interrupted = threading.Event()
         self._bulk: bulk.BulkWriter | None = None
         """None where the client writes the child runs."""
 
@@ -198,6 +200,10 @@ class MlflowTracker:
                 self._client, store.safe_name(self._experiment), self._parent_id, run_id, trial, info
             )
 
+    def interrupt(self) -> None:
+        """End `record` after the runs that are under way; from any thread, and for good."""
+        self._interrupted.set()
+
     def close(self) -> None:
         """Let go of the store; the parent keeps its state. Safe to call twice."""
         if self._pool is not None:
@@ -297,6 +303,7 @@ class MlflowTracker:
                 self._must_look = True
                 return trials
             for run_id, values in written.unfinished:
+                self._check_interrupted()
                 self._keep_texts(run_id, values.files)
                 self._client.set_terminated(run_id, values.status, end_time=values.end_ms)
         self._count_new(written.n_new)
@@ -351,6 +358,7 @@ class MlflowTracker:
 
     def _write_run(self, values: RunValues, existing: Any) -> None:
         """Make, fill and end a run; it counts as recorded only once it has ended."""
+        self._check_interrupted()
         known: Mapping[str, str] = {}
         if existing is None:
             run = self._client.create_run(
@@ -425,6 +433,10 @@ class MlflowTracker:
         if self._info is None or self._client is None:
             raise TrackerError("internal: the tracker is used before it has been opened")
         return self._info
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted.is_set():
+            raise TrackerError("the tracker was told to stop")
 
     def _count_new(self, n_new: int) -> None:
         self._n_unanalyzed += n_new

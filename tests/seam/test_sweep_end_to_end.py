@@ -396,6 +396,8 @@ class FakeTracker:
         for trial in trials:
             assert self.trials.setdefault(trial.number, trial) == trial
 
+    def interrupt(self) -> None: ...
+
     def promote(self, trial: Any) -> None:
         self._check()
 
@@ -451,7 +453,7 @@ def test_the_tracker_has_every_trial_and_the_tables_of_the_best(tracker: type[Fa
 def test_a_tracker_that_is_away_costs_a_warning_and_is_caught_up_later(
     tracker: type[FakeTracker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("akq_dist.record.tracking._AWAY_S", 0.5)
+    monkeypatch.setattr("akq_dist.record.follower.NEVER_REACHED_S", 0.5)
     tracker.away = True
     on = ["track.mlflow=sqlite:///x.db"]
     handle = run(*on)

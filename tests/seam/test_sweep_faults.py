@@ -144,8 +144,8 @@ def test_every_call_of_the_executor(folder: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 def test_every_call_of_the_optuna_view(folder: Path, monkeypatch: pytest.MonkeyPatch, for_good: bool) -> None:
     fault = Fault(lambda: ConnectionError("the database is away"))
-    monkeypatch.setattr("akq_dist.search.view_thread._FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("akq_dist.search.view_thread._LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr("akq_dist.record.follower.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("akq_dist.record.follower.LONGEST_PAUSE_S", 0.02)
     for name in ("open", "add"):
         own = getattr(OptunaView, name)
 

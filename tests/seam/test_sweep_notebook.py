@@ -1,20 +1,25 @@
-"""A strategy class that no file has: its study replays, resumes and is reported by name, without the notebook."""
+"""What notebooks do: classes that no file has, whose studies go on without it, and sweeps cancelled in a cell."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from akq_dist.errors import AkqStudyError
-from akq_dist.sweep import replay, report_study, resume_study
+from akq_dist.sweep import replay, report_study, resume_study, sweep, sync
 
-from .test_sweep_end_to_end import write_bars
+from .test_sweep_end_to_end import SPEC, FakeTracker, write_bars
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from akq_dist.record.protocols import TrialRecord
 
 NOTEBOOK = """
 import sys
@@ -69,3 +74,45 @@ def test_a_file_of_that_name_is_compared_with_what_was_recorded(folder: Path) ->
     (folder / "__main__.py").write_text(NOTEBOOK.partition("akq.sweep(")[0].replace("20", "10"))
     with pytest.raises(AkqStudyError, match=r"strategy\.digest"):
         replay("nb", 3)
+
+
+class SlowTracker(FakeTracker):
+    """Takes its time to record while the gate is closed; no two of them may record at once."""
+
+    gate = threading.Event()
+    inside = threading.Lock()
+    entered = threading.Event()
+
+    def record(self, trials: Sequence[TrialRecord]) -> None:
+        assert self.inside.acquire(blocking=False), "two trackers write at once"
+        self.entered.set()
+        try:
+            assert self.gate.wait(60)
+            super().record(trials)
+        finally:
+            self.inside.release()
+
+
+def test_a_sync_after_a_cancel_does_not_write_beside_the_tracker_that_is_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("akq_dist.record.tracking.tracker_class", lambda _: SlowTracker)
+    SlowTracker.reset()
+    write_bars(tmp_path / "bars.parquet", n=60)
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({**SPEC, "track": {"mlflow": "sqlite:///x.db"}}))
+    handle = sweep("sweep.yaml").start()
+    assert SlowTracker.entered.wait(30)
+    handle.cancel()
+    handle.cancel()
+    assert handle.wait(30)
+    handle.close()
+    said: list[list[str]] = []
+    syncing = threading.Thread(target=lambda: said.append(sync("sweep.yaml")))
+    syncing.start()
+    syncing.join(0.3)
+    assert syncing.is_alive(), "it waits for the request that is under way"
+    SlowTracker.gate.set()
+    syncing.join(30)
+    assert said == [[]]
+    assert sorted(SlowTracker.trials) == list(range(len(SlowTracker.trials)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,3 +55,40 @@ def test_kill_9_of_the_owner_frees_the_study(tmp_path: Path) -> None:
 
 def test_nobody_holds_a_study_that_never_ran(tmp_path: Path) -> None:
     assert lock_owner(tmp_path / "ledger.db", "s") is None
+
+
+def test_a_study_stays_locked_for_the_thread_that_writes_its_last(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    first, second = StudyLock(ledger, "s"), StudyLock(ledger, "s")
+    first.acquire()
+    give_back = first.share()
+    first.release()
+    taken = threading.Event()
+
+    def take() -> None:
+        with second:
+            taken.set()
+
+    waiter = threading.Thread(target=take)
+    waiter.start()
+    assert not taken.wait(0.2)
+    assert lock_owner(ledger, "s") is not None
+    give_back()
+    assert taken.wait(10)
+    waiter.join(10)
+    assert lock_owner(ledger, "s") is None
+
+
+def test_a_thread_that_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("akq_dist.record.lock._ENDING_S", 0.1)
+    ledger = tmp_path / "ledger.db"
+    first = StudyLock(ledger, "s")
+    with first:
+        give_back = first.share()
+    with pytest.raises(
+        AkqStudyError, match=rf"study 's' is being written by process {os.getpid()} on .* for"
+    ):
+        StudyLock(ledger, "s").acquire()
+    give_back()
+    with StudyLock(ledger, "s"):
+        pass

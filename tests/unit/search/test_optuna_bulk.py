@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, create_trial
 from sqlalchemy import create_engine, text
 
-from akq_dist.errors import AkqStudyError
+from akq_dist.errors import AkqStudyError, TrackerError
 from akq_dist.search import optuna_bulk
 from akq_dist.search.optuna_bulk import BulkWriter, StaleViewError, open_bulk
 from akq_dist.search.storage import OptunaView, PublicWriter, load_optuna_study
@@ -275,26 +275,25 @@ def upto(n: int) -> Callable[[int, int], Any]:
 
 def test_a_locked_database_is_tried_again(url: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optuna_bulk, "_LOCK_WAIT_S", 0.05)
-    monkeypatch.setattr("akq_dist.search.view_thread._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("akq_dist.record.follower.FIRST_PAUSE_S", 0.01)
     writer_of(url).close()
     blocker = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     errors: list[str] = []
-    report = ViewThread._report
+    failed = ViewThread._failed
 
     def read(start: int, limit: int) -> Any:
         if not errors and not blocker.in_transaction:
             blocker.execute("BEGIN IMMEDIATE")
         return upto(1500)(start, limit)
 
-    def unlock(self: ViewThread, error: str | None, *, fatal: bool = False) -> None:
-        if error is not None:
-            errors.append(error)
-            blocker.rollback()
-        report(self, error, fatal=fatal)
+    def unlock(self: ViewThread, error: TrackerError, pause_s: float) -> None:
+        errors.append(str(error))
+        blocker.rollback()
+        failed(self, error, pause_s)
 
-    monkeypatch.setattr(ViewThread, "_report", unlock)
+    monkeypatch.setattr(ViewThread, "_failed", unlock)
     thread = ViewThread(PlainView(url), read, lambda _: None)
-    assert thread.flush(60), thread.error
+    assert thread.catch_up(60, lambda: False), thread.error
     thread.close()
     blocker.close()
     assert len(errors) == 1
@@ -305,7 +304,7 @@ def test_a_locked_database_is_tried_again(url: str, path: Path, monkeypatch: pyt
 def test_a_block_whose_answer_was_lost_is_not_written_twice(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("akq_dist.search.view_thread._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("akq_dist.record.follower.FIRST_PAUSE_S", 0.01)
     add, losses = BulkWriter.add, [0, 1]
 
     def lossy(self: BulkWriter, first_number: int, trials: Sequence[FrozenTrial]) -> None:
@@ -317,7 +316,7 @@ def test_a_block_whose_answer_was_lost_is_not_written_twice(
     monkeypatch.setattr(BulkWriter, "add", lossy)
     marks: list[int] = []
     thread = ViewThread(PlainView(url), upto(3500), marks.append)
-    assert thread.flush(60), thread.error
+    assert thread.catch_up(60, lambda: False), thread.error
     thread.close()
     assert marks[-1] == 3500
     trials = load_optuna_study(url, "s").get_trials(deepcopy=False)
@@ -325,13 +324,13 @@ def test_a_block_whose_answer_was_lost_is_not_written_twice(
 
 
 def test_a_study_that_vanishes_is_filled_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("akq_dist.search.view_thread._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("akq_dist.record.follower.FIRST_PAUSE_S", 0.01)
     held = [20]
     thread = ViewThread(PlainView(url), lambda start, limit: upto(held[0])(start, limit), lambda _: None)
-    assert thread.flush(60), thread.error
+    assert thread.catch_up(60, lambda: False), thread.error
     optuna.delete_study(study_name="s", storage=url)
     held[0] = 30
     thread.notify(1)
-    assert thread.flush(60), thread.error
+    assert thread.catch_up(60, lambda: False), thread.error
     thread.close()
     assert len(load_optuna_study(url, "s").get_trials(deepcopy=False)) == 30

@@ -86,7 +86,7 @@ def test_trials_appear_under_their_numbers_with_everything_known(url: str) -> No
     records = [record(0), record(1, "fail"), record(2), record(3, "pruned"), *map(record, range(4, 10))]
     marks: list[int] = []
     thread = ViewThread(make_view(url), reader(records), marks.append)
-    assert thread.flush(30)
+    assert thread.catch_up(30, lambda: False)
     thread.close()
     study = load_optuna_study(url, "s")
     trials = study.trials
@@ -114,7 +114,7 @@ def test_copying_again_changes_nothing(url: str) -> None:
     records = [record(n) for n in range(7)]
     for _ in range(3):
         thread = ViewThread(make_view(url), reader(records), lambda _: None)
-        assert thread.flush(30)
+        assert thread.catch_up(30, lambda: False)
         assert thread.position == 7
         thread.close()
     assert len(load_optuna_study(url, "s").trials) == 7
@@ -123,23 +123,22 @@ def test_copying_again_changes_nothing(url: str) -> None:
 def test_new_trials_follow_while_the_thread_runs(url: str) -> None:
     records = [record(0)]
     thread = ViewThread(make_view(url), reader(records), lambda _: None)
-    assert thread.flush(30)
+    assert thread.catch_up(30, lambda: False)
     records += [record(n) for n in range(1, 6)]
     thread.notify(1)
-    assert thread.flush(30)
+    assert thread.catch_up(30, lambda: False)
     assert thread.position == 6
     thread.close()
 
 
 def test_a_study_of_somebody_else_is_left_alone(url: str) -> None:
     thread = ViewThread(make_view(url), reader([record(0)]), lambda _: None)
-    assert thread.flush(30)
+    assert thread.catch_up(30, lambda: False)
     thread.close()
     assert owner_of(url, "s") == "id-1"
     assert owner_of(url, "t") is None
     other = ViewThread(make_view(url, study_id="id-2"), reader([record(0), record(1)]), lambda _: None)
-    assert not other.flush(30)
-    assert other.is_stuck
+    assert not other.catch_up(30, lambda: False)
     assert "is not this one" in (other.error or "")
     other.close()
     assert len(load_optuna_study(url, "s").trials) == 1
@@ -147,15 +146,15 @@ def test_a_study_of_somebody_else_is_left_alone(url: str) -> None:
 
 def test_trials_that_are_not_the_ledgers_are_found(url: str) -> None:
     thread = ViewThread(make_view(url), reader([record(0), record(1)]), lambda _: None)
-    assert thread.flush(30)
+    assert thread.catch_up(30, lambda: False)
     thread.close()
     changed = TrialRecord(**{**record(1).__dict__, "key": "other"})
     other = ViewThread(make_view(url), reader([record(0), changed, record(2)]), lambda _: None)
-    assert not other.flush(30)
+    assert not other.catch_up(30, lambda: False)
     assert "trial 1 of study 's'" in (other.error or "")
     other.close()
     fewer = ViewThread(make_view(url), reader([record(0)]), lambda _: None)
-    assert not fewer.flush(30)
+    assert not fewer.catch_up(30, lambda: False)
     assert "more than the ledger" in (fewer.error or "")
     fewer.close()
 
@@ -172,9 +171,9 @@ def test_a_store_that_is_away_for_a_while_is_tried_again(url: str, monkeypatch: 
         add(self, records)
 
     monkeypatch.setattr(OptunaView, "add", flaky)
-    monkeypatch.setattr("akq_dist.search.view_thread._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("akq_dist.record.follower.FIRST_PAUSE_S", 0.01)
     thread = ViewThread(make_view(url), reader([record(n) for n in range(5)]), lambda _: None)
-    assert thread.flush(30)
+    assert thread.catch_up(30, lambda: False)
     assert thread.error is None
     thread.close()
     assert [t.number for t in load_optuna_study(url, "s").trials] == list(range(5))
@@ -185,9 +184,10 @@ def test_a_store_that_stays_away_does_not_hold_up_the_end(url: str, monkeypatch:
         raise ConnectionError("postgresql://me:secret@host/db is away")
 
     monkeypatch.setattr(OptunaView, "open", away)
-    monkeypatch.setattr("akq_dist.search.view_thread._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("akq_dist.record.follower.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("akq_dist.record.follower.NEVER_REACHED_S", 0.2)
     thread = ViewThread(make_view(url), reader([record(0)]), lambda _: None)
-    assert not thread.flush(30)
+    assert not thread.catch_up(30, lambda: False)
     assert "ConnectionError" in (thread.error or "")
     assert "secret" not in (thread.error or "")
     thread.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from akq_dist.errors import TrackerError
+from akq_dist.record.follower import StoreFullError
 from akq_dist.record.protocols import SweepInfo, TrackerLinks, TrialDetail, TrialRecord
 from akq_dist.track import background
 from akq_dist.track.background import BackgroundTracker
@@ -34,6 +35,7 @@ class FakeTracker:
     threads: set[str] = field(default_factory=set)
     n_opened: int = 0
     n_closed: int = 0
+    n_interrupted: int = 0
     finished: str | None = None
     block: int = 100
 
@@ -76,6 +78,9 @@ class FakeTracker:
         self._enter()
         self.finished = status
 
+    def interrupt(self) -> None:
+        self.n_interrupted += 1
+
     def close(self) -> None:
         self.n_closed += 1
 
@@ -104,8 +109,8 @@ def ledger() -> FakeLedger:
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(background, "LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr("akq_dist.record.follower.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("akq_dist.record.follower.LONGEST_PAUSE_S", 0.02)
 
 
 @pytest.fixture
@@ -135,8 +140,8 @@ def test_everything_is_recorded_once_and_in_order(
         ledger.n_finished = n_finished
         follower.notify(n_finished)
         follower.progress(n_finished, {"best": 1.0})
-    told: list[tuple[int, int]] = []
-    assert follower.drain(20, lambda done, total: told.append((done, total)))
+    told: list[int] = []
+    assert follower.catch_up(20, lambda: False, told.append)
     assert tracker.numbers == list(range(1_234))
     assert tracker.steps == [1, 7, 150, 1_234]
     assert ledger.watermark == follower.position == 1_234
@@ -144,7 +149,7 @@ def test_everything_is_recorded_once_and_in_order(
     assert follower.lag == 0
     assert follower.error is None
     assert tracker.threads == {"akq-tracker"}
-    assert all(done <= total for done, total in told)
+    assert told == sorted(told)
 
 
 def test_what_finished_before_is_recorded_without_being_told(
@@ -174,14 +179,18 @@ def test_store_that_comes_back_gets_everything(
 
 
 def test_store_that_stays_away_is_given_up_and_loses_nothing(
-    follower: BackgroundTracker, tracker: FakeTracker, ledger: FakeLedger
+    follower: BackgroundTracker,
+    tracker: FakeTracker,
+    ledger: FakeLedger,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tracker.n_faults = 10**9
     ledger.n_finished = 5
     follower.notify(5)
+    monkeypatch.setattr("akq_dist.record.follower.NEVER_REACHED_S", 0.5)
     began_s = time.monotonic()
-    assert not follower.drain(60)
-    assert time.monotonic() - began_s < 30, "three failures in a row are enough"
+    assert not follower.catch_up(60, lambda: False)
+    assert 0.4 < time.monotonic() - began_s < 30
     assert follower.error == "the store is away"
     assert follower.lag == 5
     assert ledger.watermark == 0
@@ -310,3 +319,49 @@ def test_drain_waits_for_a_record_that_is_under_way(tracker: FakeTracker, ledger
     assert answers == [True]
     assert tracker.numbers == [0]
     follower.close()
+
+
+def test_a_store_that_has_answered_is_given_more_time_to_come_back(
+    follower: BackgroundTracker, tracker: FakeTracker, ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("akq_dist.record.follower.NEVER_REACHED_S", 0.0)
+    ledger.n_finished = 5
+    assert follower.catch_up(20, lambda: False)
+    tracker.n_faults = 40
+    ledger.n_finished = 9
+    follower.notify(9)
+    assert follower.catch_up(20, lambda: False)
+    assert tracker.numbers == list(range(9))
+
+
+def test_nobody_waits_for_a_disk_without_room(
+    follower: BackgroundTracker, tracker: FakeTracker, ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("akq_dist.record.follower.FULL_S", 0.1)
+    assert follower.catch_up(20, lambda: False)
+    tracker.fault, tracker.n_faults = StoreFullError("/disk/mlflow.db: 0 bytes free"), 10**9
+    ledger.n_finished = 1
+    began_s = time.monotonic()
+    assert not follower.catch_up(60, lambda: False)
+    assert time.monotonic() - began_s < 10.0
+    assert follower.error == "/disk/mlflow.db: 0 bytes free"
+
+
+def test_a_thread_that_is_left_behind_holds_what_it_was_given_until_it_ends(
+    tracker: FakeTracker, ledger: FakeLedger
+) -> None:
+    given_back = threading.Event()
+    tracker.gate.clear()
+    ledger.n_finished = 1
+    follower = BackgroundTracker(tracker, ledger.read, ledger.note, hold=lambda: given_back.set)
+    deadline = time.monotonic() + 10
+    while not tracker.threads:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert not follower.close(0.05)
+    assert tracker.n_interrupted == 1
+    assert not given_back.is_set()
+    tracker.gate.set()
+    assert given_back.wait(10)
+    assert tracker.numbers == [0]
+    assert (tracker.n_closed, ledger.watermark) == (1, 0), "the ledger may be closed by then"
