@@ -44,5 +44,16 @@ def floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return np.concatenate(parts) if parts else np.empty(0)
 
 
+def counts(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return an int64 column as NumPy; null becomes 0."""
+    return np.array([n or 0 for n in column.to_pylist()], dtype=np.int64)
+
+
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of tables with the same columns, whether or not these say that they hold no nulls."""
+    plain = [pa.table({name: part.column(name) for name in part.column_names}) for part in parts]
+    return pa.concat_tables(plain).combine_chunks()
+
+
 def _plain(kind: pa.DataType, values: NDArray[np.float64] | NDArray[np.int64]) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])

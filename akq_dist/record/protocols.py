@@ -6,7 +6,7 @@ as one matrix each way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Job:
     windows: WindowSet | None = None
     """Windows that each trial runs in, in place of the plan's own."""
     rungs: Rungs | None = None
-    """Parts of the assets after which a trial may be stopped."""
+    """Parts of the assets, of the time or of the windows after which a trial may be stopped."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,10 @@ class Batch:
     """Shape (n trials, n parameters), C order, columns as in `Space.names`."""
     rule: PruneRule | None = None
     """When to stop a trial; None runs every trial to its end."""
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Return the trials from one position to another."""
+        return replace(self, numbers=self.numbers[start:stop], params=self.params[start:stop])
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
 import time
-import traceback
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,25 +14,21 @@ import numpy as np
 import pyarrow as pa
 
 from akq_dist.errors import AkqError, AkqStrategyError, ExecutorError
-from akq_dist.record.arrow import float_column, floats, int_column, text_column
-from akq_dist.record.canonical import canonical_json, derive_seed
-from akq_dist.record.pooled import dates_within, pooled_returns
-from akq_dist.record.protocols import NO_TRIAL, Batch, BatchResult, TrialDetail
+from akq_dist.record.arrow import counts, float_column, floats, int_column, joined
+from akq_dist.record.plan_runner import PlanRunner
+from akq_dist.record.protocols import NO_TRIAL, BatchResult, TrialDetail
 from akq_dist.record.pruning import part_of_panel, stopped_table
-from akq_dist.record.windowed import combine_runs, combine_tables, window_plans
+from akq_dist.record.windowed import combine_tables, window_plans, with_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from akq_dist import _core
-    from akq_dist.record.protocols import Job
-    from akq_dist.record.pruning import Rungs
-    from akq_dist.record.windowed import WindowedRun
-
-ERROR_BYTES = 10_000
-"""Longest error text that travels; the end of a traceback says most, so the middle is cut."""
+    from akq_dist.record.protocols import Batch, Job
+    from akq_dist.record.pruning import PruneRule, Rungs
+    from akq_dist.validate import WindowSet
 
 
 class Worker:
@@ -58,30 +52,19 @@ class Worker:
         self._job = job
         self._table = panel
         self._panel = _core.Panel.from_arrow(panel)
-        self._plan = _core.Plan(job.plan)
-        self._plan.check(self._panel)
-        texts = [] if job.windows is None else window_plans(job.plan, job.windows)
-        self._window_plans = [_core.Plan(text) for text in texts]
-        self._strategy = _PythonStrategy(job, panel, self._panel) if job.strategy is not None else None
-        self._window_strategies = (
-            [_PythonStrategy(replace(job, plan=text), panel, self._panel) for text in texts]
-            if job.strategy is not None
-            else []
-        )
+        self._whole = self._runner(job.plan)
+        plans = [] if job.windows is None else window_plans(job.plan, job.windows)
+        self._windows = [self._runner(plan) for plan in plans]
 
     @property
     def outputs(self) -> list[str]:
-        windows = self._job.windows
-        return self._plan.outputs if windows is None else list(windows.names(self._plan.outputs))
+        windows, outputs = self._job.windows, self._whole.plan.outputs
+        return outputs if windows is None else list(windows.names(outputs))
 
-    @cached_property
-    def _rung_workers(self) -> list[Worker]:
-        """A worker for the assets of each rung; made when the first trial may be stopped."""
-        rungs = self._job.rungs
-        if rungs is None:
-            return []
-        job = replace(self._job, rungs=None)
-        return [Worker(job, part_of_panel(self._table, assets)) for assets in rungs.assets]
+    @property
+    def dates(self) -> NDArray[np.int32]:
+        """Trading dates of a run in order, in days since 1970-01-01."""
+        return self._whole.dates
 
     def run(self, batch: Batch) -> BatchResult:
         """Run a batch.
@@ -89,19 +72,82 @@ class Worker:
         A trial that fails is a row with an error; only Ctrl-C and faults of ours come out as exceptions.
         """
         started_s = time.perf_counter()
-        if self._strategy is None and self.on_trial is not None:
-            self.on_trial(int(batch.numbers[0]), len(batch.numbers))
         rungs = self._job.rungs
         if rungs is None:
             table = self._run_all(batch)
-        elif self._plan.canonical_rules is not None and self._job.windows is None:
+        elif rungs.windows:
+            assert self._job.windows is not None
+            windows = self._job.windows
+            parts = [self._run_windows_in_turn(part, rungs, windows) for part in self._parts(batch)]
+            table = joined(parts)
+        elif self._whole.plan.canonical_rules is not None and self._job.windows is None:
             table = self._run_staged(batch, rungs)
         else:
             table = self._run_rungs(batch, rungs)
+        self._announce(NO_TRIAL, 0)
         return BatchResult(batch.id, table, time.perf_counter() - started_s, self.name)
 
+    def returns(self, batch: Batch) -> tuple[NDArray[np.float64], list[str]]:
+        """Return the returns of all accounts together, shape (trials, dates - 1), and the trials' hashes.
+
+        A trial that fails has NaN and an empty hash.
+        """
+        return self._whole.returns(batch)
+
+    def detail(self, batch: Batch) -> list[TrialDetail]:
+        """Run trials again with every table kept. Raises what the strategy raises."""
+        details = []
+        for ix, number in enumerate(batch.numbers.tolist()):
+            result = self._whole.one(batch.params[ix], details=True)
+            found = result.hash
+            if self._windows:
+                # Tables are of the whole time; what identifies the trial is what it did in its windows.
+                row = self._run_all(batch.part(ix, ix + 1))
+                error, found = row.column("error")[0].as_py(), row.column("hash")[0].as_py()
+                if error is not None:
+                    raise AkqStrategyError(error)
+            tables = {
+                "metrics": result.metrics(),
+                "equity": result.equity(),
+                "orders": result.orders(),
+                "fills": result.fills(),
+                "trades": result.trades(),
+            }
+            details.append(
+                TrialDetail(number, found, {name: pa.table(table) for name, table in tables.items()})
+            )
+        return details
+
+    def _runner(self, plan: str) -> PlanRunner:
+        return PlanRunner(self._job, plan, self._table, self._panel, self._announce)
+
+    def _announce(self, number: int, n_trials: int) -> None:
+        if self.on_trial is not None:
+            self.on_trial(number, n_trials)
+
+    def _no_rows(self) -> pa.Table:
+        windows, empty = self._job.windows, self._whole.no_rows()
+        if windows is None:
+            return empty
+        return combine_tables(windows, self._whole.plan.outputs, [empty] * len(windows.windows))
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """Return the trials that run together, in the order of the batch."""
+        n = len(batch.numbers)
+        size = self._whole.together or max(1, n)
+        return [batch.part(start, start + size) for start in range(0, n, size)]
+
     def _run_all(self, batch: Batch) -> pa.Table:
-        return self._run_rules(batch) if self._strategy is None else self._run_python(batch, self._strategy)
+        """Run every trial to its end; where trials run one by one, each runs all of its windows before the next."""
+        tables = []
+        for part in self._parts(batch):
+            self._announce(int(part.numbers[0]), len(part.numbers))
+            if self._job.windows is None:
+                tables.append(self._whole.run(part))
+            else:
+                found = [runner.run(part) for runner in self._windows]
+                tables.append(combine_tables(self._job.windows, self._whole.plan.outputs, found))
+        return tables[0] if len(tables) == 1 else joined(tables)
 
     def _run_staged(self, batch: Batch, rungs: Rungs) -> pa.Table:
         """Run rules on from look to look inside the engine, to the one at which the rule stops a trial or to the end.
@@ -129,285 +175,118 @@ class Worker:
             stopped[[ix for ix, is_stopped in zip(trials, stops, strict=True) if is_stopped]] = True
             return stops
 
-        rows = space.rule_values(batch.params)
         if rule is None:
-            table = self._run_batch(rows)
+            table = self._run_all(batch)
         else:
-            table = pa.table(
-                self._plan.run_staged(
-                    self._panel,
-                    rows,
-                    look,
-                    threads=self._job.threads,
-                    assets=None if rungs.dates else rungs.assets,
-                    dates=rungs.dates or None,
-                    reference=reference,
-                )
+            self._announce(int(batch.numbers[0]), n)
+            ran = self._whole.plan.run_staged(
+                self._panel,
+                space.rule_values(batch.params),
+                look,
+                threads=self._job.threads,
+                assets=None if rungs.dates else rungs.assets,
+                dates=rungs.dates or None,
+                reference=reference,
             )
-        table = table.add_column(0, "number", int_column(batch.numbers))
+            table = pa.table(ran).add_column(0, "number", int_column(batch.numbers))
         for rung, name in enumerate(rungs.names):
             table = table.append_column(name, float_column(np.ascontiguousarray(values[:, rung])))
         return table.append_column("pruned", pa.array(stopped))
 
     def _run_rungs(self, batch: Batch, rungs: Rungs) -> pa.Table:
-        """Do the same for what the engine cannot stop on the way: each rung is a run over its assets."""
+        """Do the same for what the engine cannot stop on the way: each look is a run up to there."""
         n = len(batch.numbers)
-        values = np.full((n, len(rungs.assets)), np.nan)
+        values = np.full((n, len(rungs)), np.nan)
         n_bars = np.zeros(n, dtype=np.int64)
         alive = np.arange(n)
         for rung, worker in enumerate(self._rung_workers if batch.rule is not None else []):
             if not len(alive):
                 break
             worker.on_trial = self.on_trial
-            part = Batch(batch.id, batch.numbers[alive], np.ascontiguousarray(batch.params[alive]))
+            part = _chosen(batch, alive)
             table = worker._run_all(part)
             values[alive, rung] = floats(table.column(rungs.output))
-            n_bars[alive] += np.array([bars or 0 for bars in table.column("n_bars").to_pylist()])
-            stopped = [self._is_stopped(batch, ix, rung, values, rungs) for ix in alive.tolist()]
-            alive = alive[~np.array(stopped, dtype=np.bool_)]
-        whole = Batch(batch.id, batch.numbers[alive], np.ascontiguousarray(batch.params[alive]))
-        table = (
-            self._run_all(whole)
-            if len(alive)
-            else self._rows([]).add_column(0, "number", int_column(np.empty(0, np.int64)))
-        )
+            n_bars[alive] += counts(table.column("n_bars"))
+            stopped = worker._stopped(part, batch.rule, values[alive, : rung + 1], rungs)
+            alive = alive[~stopped]
+        table = self._run_all(_chosen(batch, alive)) if len(alive) else self._no_rows()
         return stopped_table(batch.numbers, alive, table, values, n_bars, rungs)
 
-    def _is_stopped(
-        self, batch: Batch, ix: int, rung: int, values: NDArray[np.float64], rungs: Rungs
-    ) -> bool:
-        rule = batch.rule
+    @cached_property
+    def _rung_workers(self) -> list[Worker]:
+        """A worker for each look, over its assets or up to its date; made when the first trial may be stopped."""
+        rungs = self._job.rungs
+        assert rungs is not None
+        job = replace(self._job, rungs=None)
+        if not rungs.dates:
+            return [Worker(job, part_of_panel(self._table, assets)) for assets in rungs.assets]
+        start = json.loads(job.plan)["window"]["start"]
+        return [
+            Worker(replace(job, plan=with_window(job.plan, start, end)), self._table) for end in rungs.dates
+        ]
+
+    def _stopped(
+        self, part: Batch, rule: PruneRule | None, values: NDArray[np.float64], rungs: Rungs
+    ) -> NDArray[np.bool_]:
+        """Tell which trials end at this look; `values` are theirs at the looks so far, shape (trials, looks)."""
         if rule is None:
-            return False
+            return np.zeros(len(part.numbers), dtype=np.bool_)
         if rule.reference is None:
-            return rule.stops(int(batch.numbers[ix]), values[ix, : rung + 1].tolist())
-        worker = self._rung_workers[rung]
+            stops = [
+                rule.stops(number, mine)
+                for number, mine in zip(part.numbers.tolist(), values.tolist(), strict=True)
+            ]
+        else:
+            best = self._whole.by_asset(np.array(rule.reference), rungs.metric)
+            stops = [self._is_worse(point, rule, best, rungs.metric) for point in part.params]
+        return np.array(stops, dtype=np.bool_)
+
+    def _is_worse(self, point: NDArray[np.float64], rule: PruneRule, best: list[float], metric: str) -> bool:
         try:
-            mine = worker.by_asset(batch.params[ix], rungs.metric)
+            return rule.is_worse(self._whole.by_asset(point, metric), best)
         except AkqError:
             return False  # the whole run tells what is wrong with it
-        return rule.is_worse(mine, worker.by_asset(np.array(rule.reference), rungs.metric))
 
-    def by_asset(self, point: NDArray[np.float64], metric: str) -> list[float]:
-        """Return a metric of every account, in panel order; NaN where it is undefined."""
-        column = pa.table(self._one(point, details=False).metrics()).column(metric)
-        return [math.nan if value is None else value for value in column.to_pylist()]
+    def _run_windows_in_turn(self, part: Batch, rungs: Rungs, windows: WindowSet) -> pa.Table:
+        """Run windows in the order of time, those of the looks first, for the trials that are not stopped yet.
 
-    @cached_property
-    def dates(self) -> NDArray[np.int32]:
-        """Trading dates of a run in order, in days since 1970-01-01."""
-        window = json.loads(self._job.plan)["window"]
-        return dates_within(self._table, window["start"], window["end"])
-
-    def returns(self, batch: Batch) -> tuple[NDArray[np.float64], list[str]]:
-        """Return the returns of all accounts together, shape (trials, dates - 1), and the trials' hashes.
-
-        A trial that fails has NaN and an empty hash.
+        Nothing is run twice, and what a trial gives that is not stopped does not depend on the rungs.
         """
-        if self._strategy is None:
-            values = self._job.space.rule_values(batch.params)
-            try:
-                found = self._plan.explore(self._panel, values, threads=self._job.threads, returns=True)
-            except AkqError:
-                if len(batch.numbers) > 1:
-                    parts = [self.returns(_slice(batch, ix, ix + 1)) for ix in range(len(batch.numbers))]
-                    return np.concatenate([part[0] for part in parts]), [part[1][0] for part in parts]
-                return np.full((1, len(self.dates) - 1), np.nan), [""]
-            columns = pa.table(found.returns()).columns[1:]
-            hashes = pa.table(found.trials()).column("hash").to_pylist()
-            return np.array([floats(column) for column in columns]), [text or "" for text in hashes]
-        matrix = np.full((len(batch.numbers), len(self.dates) - 1), np.nan)
-        hashes = [""] * len(batch.numbers)
-        cash = float(json.loads(self._job.plan)["market"]["cash"])
-        for ix, point in enumerate(batch.params):
-            try:
-                result = self._one(point, details=False)
-            except KeyboardInterrupt:
-                raise
-            # The edge of a trial, as when it was recorded.
-            except BaseException:  # noqa: S112
+        self._announce(int(part.numbers[0]), len(part.numbers))
+        n, rule = len(part.numbers), part.rule
+        values = np.full((n, len(rungs)), np.nan)
+        by_window = np.full((n, len(self._windows)), np.nan)
+        n_bars = np.zeros(n, dtype=np.int64)
+        alive = np.arange(n)
+        tables: dict[int, pa.Table] = {}
+        everything = tuple(range(len(self._windows)))
+        for rung, look in enumerate((*(rungs.windows if rule is not None else ()), everything)):
+            if not len(alive):
+                break
+            for ix in look:
+                if ix not in tables:
+                    tables[ix] = self._windows[ix].run(_chosen(part, alive))
+                    by_window[alive, ix] = floats(tables[ix].column(rungs.output))
+            if rule is None or rung == len(rungs):
                 continue
-            matrix[ix] = pooled_returns(pa.table(result.equity()), self.dates, cash)
-            hashes[ix] = result.hash
-        return matrix, hashes
-
-    def detail(self, batch: Batch) -> list[TrialDetail]:
-        """Run trials again with every table kept. Raises what the strategy raises."""
-        details = []
-        for number, point in zip(batch.numbers.tolist(), batch.params, strict=True):
-            result = self._one(point, details=True)
-            # Tables are of the whole time; what identifies the trial is what it did in its windows.
-            found = result if self._job.windows is None else self._over_windows(point)
-            tables = {
-                "metrics": result.metrics(),
-                "equity": result.equity(),
-                "orders": result.orders(),
-                "fills": result.fills(),
-                "trades": result.trades(),
-            }
-            details.append(
-                TrialDetail(number, found.hash, {name: pa.table(table) for name, table in tables.items()})
+            values[alive, rung] = windows.so_far(by_window[alive], look)
+            stopped = np.array(
+                [
+                    rule.stops(int(part.numbers[row]), values[row, : rung + 1].tolist())
+                    if rule.name != "wilcoxon"
+                    else rule.is_worse_over(look, by_window[row])
+                    for row in alive.tolist()
+                ],
+                dtype=np.bool_,
             )
-        return details
-
-    def _run_rules(self, batch: Batch) -> pa.Table:
-        values = self._job.space.rule_values(batch.params)
-        try:
-            table = self._run_batch(values)
-        except AkqError as error:
-            if len(batch.numbers) > 1:
-                # One bad trial must not cost the others theirs.
-                parts = [self._run_rules(_slice(batch, ix, ix + 1)) for ix in range(len(batch.numbers))]
-                return _joined(parts)
-            table = self._rows([(f"{type(error).__name__}: {error}", None)])
-        return table.add_column(0, "number", int_column(batch.numbers))
-
-    def _run_batch(self, values: NDArray[np.float64]) -> pa.Table:
-        threads = self._job.threads
-        if self._job.windows is None:
-            return pa.table(self._plan.run_batch(self._panel, values, threads=threads))
-        tables = [
-            pa.table(plan.run_batch(self._panel, values, threads=threads)) for plan in self._window_plans
-        ]
-        return combine_tables(self._job.windows, self._plan.outputs, tables)
-
-    def _run_python(self, batch: Batch, strategy: _PythonStrategy) -> pa.Table:
-        size = strategy.batch_size
-        if size == 0:
-            return self._run_one_by_one(batch, strategy)
-        starts = range(0, len(batch.numbers), size)
-        parts = [self._run_together(_slice(batch, start, start + size), strategy) for start in starts]
-        return _joined(parts)
-
-    def _run_together(self, batch: Batch, strategy: _PythonStrategy) -> pa.Table:
-        """Run trials whose signals come from one call; where it raises, each alone tells whose fault it was."""
-        if self.on_trial is not None:
-            self.on_trial(int(batch.numbers[0]), len(batch.numbers))
-        windows, threads = self._job.windows, self._job.threads
-        try:
-            if windows is None:
-                table = pa.table(strategy.run_batch(batch.params, threads))
-            else:
-                tables = [pa.table(s.run_batch(batch.params, threads)) for s in self._window_strategies]
-                table = combine_tables(windows, self._plan.outputs, tables)
-        except KeyboardInterrupt:
-            raise
-        # The edge of a trial, as in `_run_one_by_one`.
-        except BaseException as error:
-            if len(batch.numbers) > 1:
-                parts = [
-                    self._run_together(_slice(batch, ix, ix + 1), strategy)
-                    for ix in range(len(batch.numbers))
-                ]
-                return _joined(parts)
-            table = self._rows([(_error_text(error, strategy.folder_names), None)])
-        return table.add_column(0, "number", int_column(batch.numbers))
-
-    def _run_one_by_one(self, batch: Batch, strategy: _PythonStrategy) -> pa.Table:
-        rows: list[tuple[str | None, _core.RunResult | WindowedRun | None]] = []
-        for number, point in zip(batch.numbers.tolist(), batch.params, strict=True):
-            if self.on_trial is not None:
-                self.on_trial(number, 1)
-            try:
-                windowed = self._job.windows is not None
-                run = self._over_windows(point) if windowed else self._one(point, details=False)
-                rows.append((None, run))
-            except KeyboardInterrupt:
-                raise
-            # The edge of a trial: whatever user code raises, SystemExit and a panic of the engine included,
-            # is its result, and the other trials of the batch go on.
-            except BaseException as error:
-                rows.append((_error_text(error, strategy.folder_names), None))
-        if self.on_trial is not None:
-            # What is left to do is no part of the last trial, whose time is limited.
-            self.on_trial(NO_TRIAL, 0)
-        return self._rows(rows).add_column(0, "number", int_column(batch.numbers))
-
-    def _one(self, point: NDArray[np.float64], *, details: bool) -> _core.RunResult:
-        if self._strategy is None:
-            values = self._job.space.rule_values(point)
-            return self._plan.run_one(self._panel, values.tolist(), details=details)
-        return self._strategy.run(point, details=details)
-
-    def _over_windows(self, point: NDArray[np.float64]) -> WindowedRun:
-        assert self._job.windows is not None
-        if self._strategy is None:
-            row = self._job.space.rule_values(point).tolist()
-            runs = [plan.run_one(self._panel, row, details=False) for plan in self._window_plans]
-        else:
-            runs = [strategy.run(point, details=False) for strategy in self._window_strategies]
-        return combine_runs(self._job.windows, runs)
-
-    def _rows(self, rows: list[tuple[str | None, _core.RunResult | WindowedRun | None]]) -> pa.Table:
-        outputs = self.outputs
-        values = np.full((len(rows), len(outputs)), np.nan)
-        for ix, (_, result) in enumerate(rows):
-            if result is not None:
-                values[ix] = result.values
-        ran = [result for _, result in rows]
-        columns: dict[str, pa.Array] = {
-            "error": text_column([error for error, _ in rows]),
-            "hash": text_column(["" if result is None else result.hash for result in ran]),
-            "n_bars": int_column(np.array([0 if result is None else result.n_bars for result in ran])),
-            "n_defined": int_column(np.array([0 if result is None else result.n_defined for result in ran])),
-        }
-        columns.update({name: float_column(values[:, ix]) for ix, name in enumerate(outputs)})
-        return pa.table(columns)
+            n_ran = np.sum([counts(table.column("n_bars")) for table in tables.values()], axis=0)
+            n_bars[alive[stopped]] = n_ran[stopped]
+            tables = {ix: table.filter(pa.array(~stopped)) for ix, table in tables.items()}
+            alive = alive[~stopped]
+        found = [tables[ix] for ix in everything] if len(alive) else []
+        table = combine_tables(windows, self._whole.plan.outputs, found) if found else self._no_rows()
+        return stopped_table(part.numbers, alive, table, values, n_bars, rungs)
 
 
-class _PythonStrategy:
-    """The strategy class of a job and the panel it trades."""
-
-    def __init__(self, job: Job, table: pa.Table, panel: _core.Panel) -> None:
-        from akq_dist.runner import StrategyRunner
-
-        if job.strategy is None:
-            raise AkqStrategyError("internal: the job has no Python strategy.")
-        names = list(job.space.names)
-        self._runner = StrategyRunner(job.strategy.load(), table, panel, job.plan, names)
-        self._space = job.space
-        self._fixed = dict(job.fixed)
-        self._seed = job.seed
-        self.folder_names = tuple(module.path for module in job.strategy.modules)
-
-    @property
-    def batch_size(self) -> int:
-        """Number of trials that run together; 0 where each runs alone."""
-        return self._runner.batch_size
-
-    def run_batch(self, points: NDArray[np.float64], threads: int) -> _core.ArrowTable:
-        sets = [{**self._fixed, **self._space.decode(point)} for point in points]
-        return self._runner.run_batch(sets, threads=threads)
-
-    def run(self, point: NDArray[np.float64], *, details: bool) -> _core.RunResult:
-        params = self._space.decode(point)
-        seed = derive_seed(self._seed, canonical_json(dict(params)))
-        return self._runner.run({**self._fixed, **params}, seed, details=details)
-
-
-def _joined(parts: Sequence[pa.Table]) -> pa.Table:
-    """Return the rows of tables with the same columns, whether or not these say that they hold no nulls."""
-    plain = [pa.table({name: part.column(name) for name in part.column_names}) for part in parts]
-    return pa.concat_tables(plain).combine_chunks()
-
-
-def _slice(batch: Batch, start: int, stop: int) -> Batch:
-    return Batch(batch.id, batch.numbers[start:stop], batch.params[start:stop])
-
-
-def _error_text(error: BaseException, modules: tuple[str, ...]) -> str:
-    """Return the traceback from the strategy's own frames on.
-
-    The frames of the machinery around it say nothing.
-    """
-    frames = traceback.extract_tb(error.__traceback__)
-    first = next(
-        (ix for ix, frame in enumerate(frames) if frame.filename.replace("\\", "/").endswith(modules)), 0
-    )
-    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames[first:])]
-    lines += traceback.format_exception_only(error)
-    text = "".join(lines).strip()
-    if len(text) <= ERROR_BYTES:
-        return text
-    half = ERROR_BYTES // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+def _chosen(batch: Batch, rows: NDArray[np.int64]) -> Batch:
+    return replace(batch, numbers=batch.numbers[rows], params=np.ascontiguousarray(batch.params[rows]))

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from akq_dist.record.trials import TrialStore
     from akq_dist.request import Request
     from akq_dist.specs import Space, SweepSpec, Where
+    from akq_dist.specs.pruner import PrunerSpec
     from akq_dist.strategy import PythonSource
 
 ENUMERATE = "enumerate"
@@ -70,7 +71,7 @@ class Prepared:
     windows: WindowSet | None = None
     """Windows of a validation that each trial runs in."""
     rungs: Rungs | None = None
-    """Parts of the assets after which a trial may be stopped."""
+    """Parts of the assets, of the time or of the windows after which a trial may be stopped."""
 
     @property
     def spec(self) -> SweepSpec:
@@ -231,7 +232,7 @@ def prepare(request: Request) -> Prepared:
     _check_span(spec, data)
     windows = _windows(spec, data, plan.outputs, panel.n_assets)
     names = tuple(plan.outputs) if windows is None else windows.names(plan.outputs)
-    rungs = _rungs(spec, data, plan_text)
+    rungs = _rungs(spec, data, plan_text, windows)
     names = names if rungs is None else (*names, *rungs.names)
     objectives = []
     for part in spec.objective:
@@ -256,27 +257,31 @@ def prepare(request: Request) -> Prepared:
     )
 
 
-def _rungs(spec: SweepSpec, data: PanelData, plan: str) -> Rungs | None:
+def _rungs(spec: SweepSpec, data: PanelData, plan: str, windows: WindowSet | None) -> Rungs | None:
     from akq_dist.backtest import output_name, output_of
 
     pruner, first, symbols = spec.search.pruner, spec.objective[0], data.symbols
     if pruner is None:
         return None
-    if pruner.over == "folds":
-        window = json.loads(plan)["window"]
-        inside = dates_within(data.table, window["start"], window["end"]).tolist()
-        if len(inside) < 2 * len(pruner.rungs):
-            raise AkqUsageError(
-                f"search.pruner: {len(inside)} trading dates are too few to look after a part of them; remove it"
-            )
-        output = output_name(output_of(spec, len(symbols), first.metric, first.aggregate))
-        return Rungs.of_time(inside, pruner.rungs, output, first.metric)
-    if len(symbols) < 2 * len(pruner.rungs):
-        raise AkqUsageError(
-            f"search.pruner: {len(symbols)} assets are too few to look after a part of them; remove it"
-        )
     output = output_name(output_of(spec, len(symbols), first.metric, first.aggregate))
-    return Rungs.of(symbols, pruner.rungs, output, first.metric)
+    if pruner.over == "assets":
+        _check_enough(len(symbols), "assets", pruner)
+        return Rungs.of(symbols, pruner.rungs, output, first.metric)
+    if windows is not None:
+        _check_enough(len(windows.train), "train windows", pruner)
+        return Rungs.of_windows(windows, pruner.rungs, output, first.metric)
+    window = json.loads(plan)["window"]
+    inside = dates_within(data.table, window["start"], window["end"]).tolist()
+    _check_enough(len(inside), "trading dates", pruner)
+    return Rungs.of_time(inside, pruner.rungs, output, first.metric)
+
+
+def _check_enough(n: int, what: str, pruner: PrunerSpec) -> None:
+    if n < 2 * len(pruner.rungs):
+        raise AkqUsageError(
+            f"search.pruner: {n} {what} are too few to look {len(pruner.rungs)} times at a part of them; give fewer "
+            "rungs, or remove it"
+        )
 
 
 def trading_dates(data: PanelData) -> list[dt.date]:

@@ -37,9 +37,11 @@ class Pruner:
         self._group = group
         self._columns = [outputs.index(name) for name in rungs.names]
         self._objective = outputs.index(rungs.output)
+        self._by_window = [outputs.index(name) for name in rungs.by_window]
         self._n_brackets = len(self._columns) if spec.name == "hyperband" else 1
         self._seen: list[list[list[float]]] = [[[] for _ in self._columns] for _ in range(self._n_brackets)]
         self._best: tuple[float, int] | None = None
+        self._best_values: tuple[float, ...] | None = None
         self._n_complete = 0
         self._points: dict[int, NDArray[np.float64]] = {}
         self._told: dict[int, dict[int, NDArray[np.float64]]] = {}
@@ -84,12 +86,16 @@ class Pruner:
                 self._n_complete += 1
                 if self._best is None or cost < self._best[0]:
                     self._best = (cost, number)
+                    self._best_values = tuple(row[self._by_window].tolist())
 
     def _rule(self) -> PruneRule:
         spec = self._spec
-        reference = None
+        reference = best_values = None
         if spec.name == "wilcoxon" and self._best is not None and self._n_complete >= spec.min_trials:
-            reference = tuple(self._points[self._best[1]].tolist())
+            if self._by_window:
+                best_values = self._best_values
+            else:
+                reference = tuple(self._points[self._best[1]].tolist())
         return PruneRule(
             spec.name,
             self._sign,
@@ -99,6 +105,7 @@ class Pruner:
             lower=-math.inf if spec.lower is None else spec.lower,
             upper=math.inf if spec.upper is None else spec.upper,
             reference=reference,
+            best_values=best_values,
             p_threshold=spec.p_threshold,
         )
 

@@ -26,9 +26,11 @@ class PrunerSpec(Spec):
         "median", "percentile", "successive_halving", "hyperband", "wilcoxon", "patience", "threshold"
     ]
     over: Literal["assets", "folds"] = "assets"
-    """What a rung is a share of: the assets, or the trading dates from the first one on."""
+    """What a rung is a share of: the assets, or the time, which is the train windows of `validate` or else the
+    trading dates from the first one on.
+    """
     rungs: tuple[Annotated[Float, Field(gt=0.0, lt=1.0)], ...] = (0.1, 0.3)
-    """Shares of the assets or trading dates after which a trial is looked at, ascending."""
+    """Shares of the assets, train windows or trading dates after which a trial is looked at, ascending."""
     min_trials: Annotated[Int, Field(ge=1)] = 10
     """Earlier trials that a rung needs before anything is stopped there."""
     percentile: Annotated[Float, Field(gt=0.0, lt=100.0)] = 25.0
@@ -36,7 +38,7 @@ class PrunerSpec(Spec):
     eta: Annotated[Int, Field(ge=2, le=100)] = 3
     """One in eta goes on from a rung."""
     p_threshold: Annotated[Float, Field(gt=0.0, lt=1.0)] = 0.1
-    """Probability below which a trial is held to be worse than the best one, asset by asset."""
+    """Probability below which a trial is held to be worse than the best one, asset by asset or window by window."""
     patience: Annotated[Int, Field(ge=1)] = 1
     """Rungs without an improvement that are forgiven."""
     min_delta: Annotated[Float, Field(ge=0.0)] = 0.0

@@ -371,21 +371,17 @@ class SweepSpec(Spec):
         if pruner is None:
             return []
         found: list[tuple[tuple[str | int, ...], str]] = []
-        if pruner.name == "wilcoxon" and self.validate_ is not None:
-            found.append((place, "wilcoxon cannot be used with validate; use median"))
+        validated = self.validate_ is not None
         if pruner.over == "assets":
             if self.mode == "portfolio":
                 reason = "looks at a part of the assets, which mode: portfolio trades together; over: folds"
                 found.append((place, f"{reason} looks at a part of the time"))
-            return found
-        if pruner.name == "wilcoxon" and self.mode == "portfolio":
-            found.append((place, "wilcoxon compares asset by asset, and mode: portfolio has one account"))
-        if self.validate_ is not None:
-            found.append(
-                ((*place, "over"), "folds cannot be used with validate, which runs windows of its own")
-            )
-        if self.strategy.rules is None:
-            found.append(((*place, "over"), "folds needs strategy.rules: the engine stops them on the way"))
+            if pruner.name == "wilcoxon" and validated:
+                reason = "compares asset by asset, and validate has several windows for each"
+                found.append((place, f"wilcoxon {reason}; over: folds compares window by window"))
+        elif pruner.name == "wilcoxon" and self.mode == "portfolio" and not validated:
+            reason = "wilcoxon compares asset by asset, and mode: portfolio has one account"
+            found.append((place, f"{reason}; with validate it compares window by window"))
         return found
 
     def _misfits_of_members(self) -> list[tuple[tuple[str | int, ...], str]]:

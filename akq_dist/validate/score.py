@@ -65,6 +65,23 @@ class WindowSet:
         single = np.concatenate([part[:, list(self.kept)] for part in values], axis=1)
         return np.concatenate([train, single], axis=1)
 
+    @property
+    def train(self) -> list[int]:
+        """Positions of the windows that some fold learns from, in the order of time."""
+        learned = {window for fold in self.folds for window in fold.train}
+        return [ix for ix, window in enumerate(self.windows) if window in learned]
+
+    def so_far(self, values: NDArray[np.float64], windows: Sequence[int]) -> NDArray[np.float64]:
+        """Return the mean over some windows, by position, of values of shape (trials, windows).
+
+        Undefined where fewer than half of them are defined.
+        """
+        chosen = values[:, list(windows)]
+        defined = np.isfinite(chosen)
+        n_defined = defined.sum(axis=1)
+        mean: NDArray[np.float64] = np.where(defined, chosen, 0.0).sum(axis=1) / np.maximum(n_defined, 1)
+        return np.where((n_defined > 0) & (2 * n_defined >= len(windows)), mean, np.nan)
+
     def mean(self, values: NDArray[np.float64], windows: Sequence[Window]) -> NDArray[np.float64]:
         """Return the mean over some windows by their length in days; undefined where one of them is."""
         lengths = np.array([(window.end - window.start).days + 1.0 for window in windows])

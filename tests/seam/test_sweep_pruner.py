@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 import yaml
+from scipy.stats import rankdata, wilcoxon
 
 from akq_dist.errors import AkqStudyError, AkqUsageError
 from akq_dist.record.pruning import PruneRule, Rungs, signed_rank_p
 from akq_dist.sweep import Sweep, replay, sweep
+from akq_dist.validate import rolling
+from akq_dist.validate.span import parse_span
 
 from .test_sweep_end_to_end import SPEC, STRATEGY, cancel_after
 
@@ -30,6 +35,16 @@ PRUNERS: dict[str, Any] = {
     "threshold": {"threshold": {"lower": 0.0}},
     "median over folds": {"median": {"over": "folds", "min_trials": 6, "rungs": [0.3, 0.6]}},
     "wilcoxon over folds": {"wilcoxon": {"over": "folds", "min_trials": 6, "p_threshold": 0.3}},
+}
+VALIDATED: dict[str, Any] = {
+    "median": {"median": {"over": "folds", "min_trials": 6, "rungs": [0.2, 0.5]}},
+    "wilcoxon": {"wilcoxon": {"over": "folds", "min_trials": 6, "p_threshold": 0.3, "rungs": [0.6, 0.8]}},
+    "median over assets": {"median": {"min_trials": 6, "rungs": [0.2, 0.5]}},
+}
+SCHEMES: dict[str, Any] = {
+    "walk_forward": {"scheme": "walk_forward", "train": "30d", "test": "20d"},
+    "anchored": {"scheme": "walk_forward", "anchored": True, "train": "30d", "test": "20d", "embargo": "2d"},
+    "combinatorial": {"scheme": "combinatorial", "groups": 5, "test_groups": 2, "embargo": "3d"},
 }
 
 
@@ -86,6 +101,56 @@ def test_a_pruned_study_repeats_and_its_whole_trials_are_those_of_a_plain_one(
             break
     assert sessions > 1
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "mode"),
+    [
+        ("median", "walk_forward", "per_asset"),
+        ("median", "combinatorial", "portfolio"),
+        ("wilcoxon", "anchored", "portfolio"),
+        ("wilcoxon", "combinatorial", "per_asset"),
+        ("median over assets", "walk_forward", "per_asset"),
+    ],
+)
+def test_a_validated_study_is_pruned_window_by_window(
+    folder: Path, name: str, scheme: str, mode: str
+) -> None:
+    objective = {"metric": "total_return"} | ({"aggregate": "median"} if mode == "per_asset" else {})
+    sections = {"validate": SCHEMES[scheme], "mode": mode, "objective": objective}
+    plain = prepare(folder, None, "plain", **sections).run()
+    pruned = prepare(folder, VALIDATED[name], "pruned", **sections).run()
+    other = prepare(folder, VALIDATED[name], "other", "run.batch=2", **sections).run()
+    rows, expected = pruned.results(), plain.results()
+    stopped = rows["state"] == "pruned"
+    assert 0 < stopped.sum() < 48
+    columns = ["number", "hash", "value", *(column for column in expected.columns if "." in column)]
+    assert any(column.startswith("w01.") for column in columns)
+    assert rows.filter(~stopped).select(columns).equals(expected.filter(~stopped).select(columns))
+    if "over assets" not in name:
+        assert (rows["n_bars"] == expected["n_bars"]).filter(~stopped).all(), "nothing is run twice"
+        assert (rows["n_bars"] < expected["n_bars"]).filter(stopped).all()
+    assert other.summary()["result_hash"] == pruned.summary()["result_hash"]
+    for handle in (plain, pruned, other):
+        handle.close()
+
+
+def test_a_look_at_windows_shows_the_mean_over_them(folder: Path) -> None:
+    sections = {"validate": SCHEMES["walk_forward"]}
+    handle = prepare(folder, VALIDATED["median"], "shown", **sections).run()
+    rows = handle.results()
+    handle.close()
+    dates = [dt.date(2020, 1, 1) + dt.timedelta(days=k) for k in range(160)]
+    folds = rolling(dates, train=parse_span("30d"), test=parse_span("20d"))
+    windows = sorted({window for fold in folds for window in (*fold.train, *fold.test)})
+    trained = [f"w{windows.index(fold.train[0]):02d}.total_return.median" for fold in folds]
+    for look, n_seen in enumerate((2, 3)):
+        assert n_seen == math.ceil((0.2, 0.5)[look] * len(folds))
+        shown = rows.filter(pl.col("state") == "complete")
+        expected = shown.select(pl.mean_horizontal(trained[:n_seen])).to_series().to_numpy()
+        found = shown[f"rung{look}.total_return.median"].to_numpy()
+        assert len(found) > 5
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_a_model_learns_beside_a_pruner_and_a_whole_trial_replays(folder: Path) -> None:
@@ -148,16 +213,38 @@ def test_a_python_strategy_is_pruned(folder: Path) -> None:
     assert rows.filter(pl.col("params_days") == 7)["state"].unique().to_list() == ["fail"]
 
 
+def test_a_python_strategy_is_pruned_over_time_and_over_windows(folder: Path) -> None:
+    sections: dict[str, Any] = {
+        "strategy": {"python": "hold.py:Hold"},
+        "space": {"days": {"int": [1, 6]}, "kind": {"choice": ["a", "b", "c"]}},
+        "where": [],
+    }
+    pruner = {"median": {"over": "folds", "min_trials": 4, "rungs": [0.2, 0.5]}}
+    for more in ({}, {"validate": SCHEMES["walk_forward"]}):
+        plain = prepare(folder, None, "plain", "run.max_failures=100%", **sections, **more).run()
+        handle = prepare(folder, pruner, "timed", "run.max_failures=100%", **sections, **more).run()
+        rows, expected = handle.results(), plain.results()
+        for study in (plain, handle):
+            study.close()
+            (folder / f"{study.spec.name}.db").unlink()
+        stopped = rows["state"] == "pruned"
+        assert 0 < stopped.sum() < rows.height
+        assert rows["hash"].filter(~stopped).equals(expected["hash"].filter(~stopped))
+
+
 def test_what_cannot_be_pruned_is_refused(folder: Path) -> None:
-    with pytest.raises(AkqUsageError, match="too few to look after a part"):
+    with pytest.raises(AkqUsageError, match="2 assets are too few to look 2 times"):
         prepare(folder, "median", "few", 'data.symbols=["S1", "S2"]').run()
     with pytest.raises(AkqUsageError, match="mode: portfolio trades together"):
         prepare(folder, "median", "shared", "mode=portfolio", objective="total_return")
     with pytest.raises(AkqUsageError, match="wilcoxon compares asset by asset"):
         prepare(folder, {"wilcoxon": {"over": "folds"}}, "one", "mode=portfolio", objective="total_return")
-    sections = {"strategy": {"python": "hold.py:Hold"}, "space": {"days": {"int": [1, 12]}}, "where": []}
-    with pytest.raises(AkqUsageError, match=r"folds needs strategy\.rules"):
-        prepare(folder, {"median": {"over": "folds"}}, "code", **sections)
+    validated = {"validate": SCHEMES["walk_forward"]}
+    with pytest.raises(AkqUsageError, match="over: folds compares window by window"):
+        prepare(folder, "wilcoxon", "each", **validated)
+    short = {"validate": {"scheme": "walk_forward", "train": "100d", "test": "20d"}}
+    with pytest.raises(AkqUsageError, match="3 train windows are too few to look 2 times"):
+        prepare(folder, {"median": {"over": "folds"}}, "short", **short).run()
     with pytest.raises(AkqUsageError, match="eta: is not used by median"):
         prepare(folder, {"median": {"eta": 4}}, "wrong")
     with pytest.raises(AkqUsageError, match="threshold needs lower or upper"):
@@ -181,19 +268,32 @@ def test_rules_by_hand() -> None:
 
 
 def test_the_signed_rank_probability_is_that_of_scipy() -> None:
-    from scipy.stats import wilcoxon
-
     rng = np.random.default_rng(4)
-    for n in (8, 20, 60):
+    for n in (51, 60, 300):
         for _ in range(5):
-            differences = np.round(rng.normal(0.3, 1.0, n), 1)
+            differences = np.round(rng.normal(0.2, 1.0, n), 1)
             expected = wilcoxon(
-                differences, zero_method="zsplit", alternative="greater", method="approx", correction=False
+                differences, zero_method="pratt", alternative="greater", method="approx", correction=False
             )
-            if (differences != 0.0).all():
-                assert signed_rank_p(differences) == pytest.approx(expected.pvalue, rel=1e-9)
-            else:
-                assert signed_rank_p(differences) == pytest.approx(expected.pvalue, abs=0.05)
+            assert (differences == 0.0).any()
+            assert signed_rank_p(differences) == pytest.approx(expected.pvalue, rel=1e-9)
+    for n in (1, 2, 7, 20, 50):
+        differences = rng.normal(0.3, 1.0, n)
+        expected = wilcoxon(differences, alternative="greater", method="exact")
+        assert signed_rank_p(differences) == pytest.approx(expected.pvalue, rel=1e-9)
+
+
+def test_the_signed_rank_probability_counts_signs_where_values_are_tied_or_zero() -> None:
+    rng = np.random.default_rng(5)
+    for n in (1, 3, 6, 9):
+        for _ in range(10):
+            differences = np.round(rng.normal(0.3, 1.0, n))
+            ranks = rankdata(np.abs(differences))
+            observed = ranks[differences > 0.0].sum()
+            used = ranks[differences != 0.0]
+            sums = [float(np.dot(used, signs)) for signs in product((0, 1), repeat=len(used))]
+            expected = np.mean([total >= observed - 1e-9 for total in sums])
+            assert signed_rank_p(differences) == pytest.approx(expected, rel=1e-12)
     assert signed_rank_p(np.zeros(5)) == 1.0
 
 

@@ -14,9 +14,10 @@ from akq_dist import _core
 from akq_dist.backtest import build_plan
 from akq_dist.data import panel_from_frame
 from akq_dist.errors import ExecutorError
+from akq_dist.record.plan_runner import ERROR_BYTES
 from akq_dist.record.protocols import NO_TRIAL, Batch, Job
 from akq_dist.record.serial import SerialExecutor
-from akq_dist.record.worker import ERROR_BYTES, Worker
+from akq_dist.record.worker import Worker
 from akq_dist.specs import parse_sweep
 from akq_dist.strategy import PythonSource
 
