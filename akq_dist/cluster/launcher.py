@@ -25,7 +25,14 @@ def render(
     if kind not in kinds:
         raise AkqUsageError(f"unknown kind of cluster {kind!r}{did_you_mean(kind, list(kinds))}")
     content = kinds[kind](name, head, workers, n_workers, image)
-    return _HEADS[kind] + yaml.safe_dump(content, sort_keys=False, width=110)
+    return _HEADS[kind] + yaml.dump(content, Dumper=_Plain, sort_keys=False, width=110)
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes a part out each time, where YAML would refer to the first."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
 
 
 _HEADS = {
