@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from akq_dist.cluster.beacon import Beacon
 from akq_dist.cluster.handshake import Versions, load_name, versions_here
+from akq_dist.cluster.output import cap_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,7 @@ class TrialActor:
     ) -> None:
         # Ctrl-C reaches the whole process group of a terminal; the driver decides about work in flight.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        cap_output()
         self._worker_name = worker_name
         self._build_name = build_name
         self._node_id = node_id

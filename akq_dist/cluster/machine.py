@@ -37,6 +37,25 @@ def memory_bytes() -> int | None:
     return total
 
 
+def memory_used_bytes() -> int | None:
+    """Return the memory of this machine, or container, that is taken and could not be had by asking for it."""
+    current, limit = _read("/sys/fs/cgroup/memory.current"), _read("/sys/fs/cgroup/memory.max")
+    if current is not None and limit is not None and limit.isdigit():
+        return int(current) - (_field("/sys/fs/cgroup/memory.stat", "inactive_file") or 0)
+    available = _field("/proc/meminfo", "MemAvailable:")
+    total = _field("/proc/meminfo", "MemTotal:")
+    return None if available is None or total is None else 1024 * (total - available)
+
+
+def _field(path: str, name: str) -> int | None:
+    """Return the number that follows a name at the beginning of a line."""
+    for line in (_read(path) or "").splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[0] == name and words[1].isdigit():
+            return int(words[1])
+    return None
+
+
 def _cgroup_quota() -> float | None:
     text = _read("/sys/fs/cgroup/cpu.max")
     if text is None:

@@ -17,7 +17,7 @@ from akq_dist.cluster.layout import Count, Node, Seat, plan_seats
 from akq_dist.cluster.machine import usable_cpus
 from akq_dist.cluster.seat_state import SeatState
 from akq_dist.cluster.session import RaySession
-from akq_dist.cluster.warden import BEATS_A_LEASE
+from akq_dist.cluster.warden import BEATS_A_LEASE, NODE_SHARE
 from akq_dist.cluster.wardens import Wardens
 from akq_dist.errors import AkqError, ExecutorError
 from akq_dist.record.protocols import Batch, BatchLost, BatchResult, TrialDetail, WorkerLimits
@@ -49,6 +49,8 @@ class RayOptions:
     """Pause between two looks for nodes that have joined."""
     wait_for_nodes_s: float = 60.0
     """How long a sweep that has lost its last worker waits for a node."""
+    node_share: float = NODE_SHARE
+    """Share of the memory of a node above which the worker that has taken most of it is ended."""
 
 
 class RayExecutor:
@@ -116,12 +118,13 @@ class RayExecutor:
         self._actor_class = self._ray.remote(shipped_actor(str(Path(akq_dist.__file__).parents[1])))
         nodes = self._nodes()
         self._known_nodes = {node.id for node in nodes}
-        self._wardens = Wardens(self._ray, self._limits, str(Path(akq_dist.__file__).parents[1]))
+        self._wardens = Wardens(
+            self._ray, self._limits, self._options.node_share, str(Path(akq_dist.__file__).parents[1])
+        )
         self._seats = [
             SeatState(seat) for seat in plan_seats(nodes, self._workers, self._threads, native=self._native)
         ]
         self._panel_ref = self._ray.put(panel)
-        self._wardens.post({seat.seat.node_id for seat in self._seats})
         for seat in self._seats:
             self._spawn(seat)
         self._await_first_workers(nodes)
@@ -226,6 +229,8 @@ class RayExecutor:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         assert self._wardens is not None
+        # A seat that has moved may be the first of its node.
+        self._wardens.post([seat.seat.node_id])
         options: dict[str, Any] = {
             "num_cpus": seat.seat.n_cpus,
             "max_restarts": 0,
@@ -352,7 +357,6 @@ class RayExecutor:
         self._known_nodes |= {node.id for node in fresh}
         if not fresh:
             return
-        assert self._wardens is not None
         if self._workers == "auto":
             added = [
                 SeatState(seat) for seat in plan_seats(fresh, "auto", self._threads, native=self._native)
@@ -366,7 +370,6 @@ class RayExecutor:
             added = [seat for seat in added if seat.state == "cold"]
         if added:
             log.warning("%d workers on %d nodes that have joined", len(added), len(fresh))
-        self._wardens.post({seat.seat.node_id for seat in added})
         for seat in added:
             self._spawn(seat)
 
@@ -421,16 +424,27 @@ class RayExecutor:
             return
         self._wake()
         while self._backlog:
-            free = [
-                seat
-                for seat in self._seats
-                if seat.state == "ready" and len(seat.in_flight) < self._options.depth
-            ]
+            free = self._free_seats(alone=self._backlog[0].alone)
             if not free:
                 return
             seat = min(free, key=lambda candidate: len(candidate.in_flight))
             batch = self._backlog.popleft()
             seat.in_flight[seat.handle.run.remote(batch)] = batch
+
+    def _free_seats(self, *, alone: bool) -> list[SeatState]:
+        """List the seats that can take a batch; one that runs alone has a node for itself."""
+        closed = {
+            seat.seat.node_id
+            for seat in self._seats
+            if any(alone or batch.alone for batch in seat.in_flight.values())
+        }
+        return [
+            seat
+            for seat in self._seats
+            if seat.state == "ready"
+            and len(seat.in_flight) < self._options.depth
+            and seat.seat.node_id not in closed
+        ]
 
     def _has_work(self) -> bool:
         return bool(self._backlog) or any(seat.in_flight for seat in self._seats)

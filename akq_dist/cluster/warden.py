@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from akq_dist.cluster.beacon import IDLE, Sighting, beacon_path, read_beacon
+from akq_dist.cluster.machine import memory_bytes, memory_used_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BEATS_A_LEASE = 6
+NODE_SHARE = 0.85
+_LEAST_SHARE = 0.02
+"""Share of the node's memory that a worker has taken at least when it is ended because the node is short of it."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,14 @@ class WatchLimits:
     trial_timeout_s: float | None = None
     memory_bytes: int | None = None
     """Memory of one worker process beyond what it had when its panel was loaded."""
+    node_share: float = NODE_SHARE
+    """Share of the memory of the node, taken by whomever, above which its largest worker is ended."""
 
     @property
     def look_every_s(self) -> float:
-        """Pause between two looks: well below every limit."""
+        """Pause between two looks: well below every limit. A process can take gigabytes in a second."""
         shortest = min(self.lease_s, self.trial_timeout_s or self.lease_s)
-        return min(1.0 if self.memory_bytes is None else 0.1, shortest / (2 * BEATS_A_LEASE))
+        return min(0.1, shortest / (2 * BEATS_A_LEASE))
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,18 @@ class Watch:
     """The workers of one folder. Not thread-safe; `look` is called again and again."""
 
     def __init__(
-        self, folder: Path, limits: WatchLimits, clock: Callable[[], float] = time.monotonic
+        self,
+        folder: Path,
+        limits: WatchLimits,
+        clock: Callable[[], float] = time.monotonic,
+        memory_used: Callable[[], int | None] = memory_used_bytes,
     ) -> None:
+        """`memory_used` tells how much of the memory of the node is taken."""
         self._folder = folder
         self._limits = limits
         self._clock = clock
+        self._memory_used = memory_used
+        self._node_bytes = memory_bytes()
         self._ended: dict[int, PostMortem] = {}
         self._cpu: dict[int, tuple[float, float]] = {}
         """For each process its processor time, and when that last changed."""
@@ -72,20 +85,45 @@ class Watch:
     def look(self) -> list[int]:
         """Kill every worker that has overstepped a limit; return their processes."""
         killed = []
+        grown: list[tuple[int, Path, Sighting]] = []
+        """What each worker that lives on has taken."""
         for path in sorted(self._folder.glob("*.beat")):
             # First the time, then the beacon: a pause between the two makes no trial look longer than it is.
             now_s = self._clock()
             seen = read_beacon(path)
             if seen is None or seen.pid in self._ended:
                 continue
-            found = self._judge(seen, now_s)
-            if found is not None and _unchanged(path, seen):
-                self._ended[seen.pid] = found
-                log.warning("worker %d is ended: %s", seen.pid, found.text)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(seen.pid, signal.SIGKILL)
-                killed.append(seen.pid)
+            taken = self._grown(seen)
+            found = self._judge(seen, now_s, taken)
+            if found is not None:
+                killed += self._end(path, seen, found)
+            elif seen.number != IDLE:
+                grown.append((taken, path, seen))
+        if grown and not killed:
+            killed += self._relieve(*max(grown, key=lambda worker: worker[0]))
         return killed
+
+    def _relieve(self, taken: int, path: Path, seen: Sighting) -> list[int]:
+        """End the worker that has taken most where the node is short of memory, before the system ends anything."""
+        total, used = self._node_bytes, self._memory_used()
+        if total is None or used is None or used <= self._limits.node_share * total:
+            return []
+        if taken < _LEAST_SHARE * total:
+            return []  # it is not the workers' doing
+        text = (
+            f"out of memory: {used / total:.0%} of the node's {total / 2**20:,.0f} MiB were taken, "
+            f"{taken / 2**20:,.0f} MiB of it by this trial"
+        )
+        return self._end(path, seen, PostMortem(_single(seen), "memory", text))
+
+    def _end(self, path: Path, seen: Sighting, found: PostMortem) -> list[int]:
+        if not _unchanged(path, seen):
+            return []
+        self._ended[seen.pid] = found
+        log.warning("worker %d is ended: %s", seen.pid, found.text)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(seen.pid, signal.SIGKILL)
+        return [seen.pid]
 
     def post_mortem(self, pid: int) -> PostMortem:
         """Return what is known about a worker that is gone."""
@@ -95,7 +133,14 @@ class Watch:
         seen = read_beacon(beacon_path(self._folder, pid))
         return PostMortem(_single(seen), "died")
 
-    def _judge(self, seen: Sighting, now_s: float) -> PostMortem | None:
+    def _grown(self, seen: Sighting) -> int:
+        """Return the memory that a worker has taken since it last ran nothing."""
+        used = resident_bytes(seen.pid)
+        if seen.number == IDLE or seen.pid not in self._base_bytes:
+            self._base_bytes[seen.pid] = used
+        return used - self._base_bytes[seen.pid]
+
+    def _judge(self, seen: Sighting, now_s: float, grown: int) -> PostMortem | None:
         limits = self._limits
         running = seen.number != IDLE
         if running and limits.trial_timeout_s is not None:
@@ -104,17 +149,12 @@ class Watch:
             if now_s - seen.began_s > allowed_s:
                 text = f"ran longer than run.trial_timeout allows ({limits.trial_timeout_s:g} s)"
                 return PostMortem(_single(seen), "timeout", text)
-        if limits.memory_bytes is not None:
-            used = resident_bytes(seen.pid)
-            if not running or seen.pid not in self._base_bytes:
-                self._base_bytes[seen.pid] = used
-            grown = used - self._base_bytes[seen.pid]
-            if running and grown > limits.memory_bytes:
-                text = (
-                    f"out of memory: took {grown / 2**20:,.0f} MiB, run.memory allows "
-                    f"{limits.memory_bytes / 2**20:,.0f} MiB"
-                )
-                return PostMortem(_single(seen), "memory", text)
+        if limits.memory_bytes is not None and running and grown > limits.memory_bytes:
+            text = (
+                f"out of memory: took {grown / 2**20:,.0f} MiB, run.memory allows "
+                f"{limits.memory_bytes / 2**20:,.0f} MiB"
+            )
+            return PostMortem(_single(seen), "memory", text)
         cpu_s = processor_seconds(seen.pid)
         if cpu_s is None:
             return None  # it is gone already; Ray tells the driver

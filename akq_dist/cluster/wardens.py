@@ -25,10 +25,10 @@ _ANSWER_S = 10.0
 class Wardens:
     """Starts wardens, asks them about workers that are gone, and ends them."""
 
-    def __init__(self, ray: Any, limits: WorkerLimits, package_folder: str) -> None:
+    def __init__(self, ray: Any, limits: WorkerLimits, node_share: float, package_folder: str) -> None:
         self._ray = ray
         self._class = ray.remote(shipped_warden(package_folder))
-        self._limits = WatchLimits(limits.lease_s, limits.trial_timeout_s, limits.memory_bytes)
+        self._limits = WatchLimits(limits.lease_s, limits.trial_timeout_s, limits.memory_bytes, node_share)
         self.folder: Path = beacon_folder(uuid.uuid4().hex[:12])
         self._handles: dict[str, Any] = {}
 

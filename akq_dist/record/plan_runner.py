@@ -6,6 +6,7 @@ import json
 import math
 import traceback
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 from akq_dist.errors import AkqError, AkqStrategyError
 from akq_dist.record.arrow import float_column, floats, int_column, joined, text_column
 from akq_dist.record.canonical import canonical_json, derive_seed
+from akq_dist.record.isolation import fresh_globals
 from akq_dist.record.pooled import dates_within, pooled_returns
 
 if TYPE_CHECKING:
@@ -180,6 +182,7 @@ class _PythonStrategy:
         self._space = job.space
         self._fixed = dict(job.fixed)
         self._seed = job.seed
+        self._home = Path.cwd()
         self.folder_names = tuple(module.path for module in job.strategy.modules)
 
     @property
@@ -194,6 +197,7 @@ class _PythonStrategy:
     def run(self, point: NDArray[np.float64], *, details: bool) -> _core.RunResult:
         params = self._space.decode(point)
         seed = derive_seed(self._seed, canonical_json(dict(params)))
+        fresh_globals(seed, self._home)
         return self._runner.run({**self._fixed, **params}, seed, details=details)
 
 

@@ -66,6 +66,8 @@ class Batch:
     """Shape (n trials, n parameters), C order, columns as in `Space.names`."""
     rule: PruneRule | None = None
     """When to stop a trial; None runs every trial to its end."""
+    alone: bool = False
+    """Whether nothing else is to run on the same machine meanwhile, because memory was short."""
 
     def part(self, start: int, stop: int) -> Batch:
         """Return the trials from one position to another."""

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from akq_dist.errors import AkqError, AkqStrategyError, ExecutorError
 from akq_dist.record.arrow import counts, float_column, floats, int_column, joined
+from akq_dist.record.isolation import kept_globals
 from akq_dist.record.plan_runner import PlanRunner
 from akq_dist.record.protocols import NO_TRIAL, BatchResult, TrialDetail
 from akq_dist.record.pruning import part_of_panel, stopped_table
@@ -22,6 +24,7 @@ from akq_dist.record.windowed import combine_tables, window_plans, with_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -50,6 +53,9 @@ class Worker:
         self.on_trial: Callable[[int, int], None] | None = None
         """Hears the first number and the count of the trials that begin together, NO_TRIAL and 0 after the last."""
         self._job = job
+        self._kept: Callable[[], AbstractContextManager[None]] = (
+            nullcontext if job.strategy is None else kept_globals
+        )
         self._table = panel
         self._panel = _core.Panel.from_arrow(panel)
         self._whole = self._runner(job.plan)
@@ -72,18 +78,8 @@ class Worker:
         A trial that fails is a row with an error; only Ctrl-C and faults of ours come out as exceptions.
         """
         started_s = time.perf_counter()
-        rungs = self._job.rungs
-        if rungs is None:
-            table = self._run_all(batch)
-        elif rungs.windows:
-            assert self._job.windows is not None
-            windows = self._job.windows
-            parts = [self._run_windows_in_turn(part, rungs, windows) for part in self._parts(batch)]
-            table = joined(parts)
-        elif self._whole.plan.canonical_rules is not None and self._job.windows is None:
-            table = self._run_staged(batch, rungs)
-        else:
-            table = self._run_rungs(batch, rungs)
+        with self._kept():
+            table = self._run_to_its_end_or_rung(batch)
         self._announce(NO_TRIAL, 0)
         return BatchResult(batch.id, table, time.perf_counter() - started_s, self.name)
 
@@ -92,10 +88,27 @@ class Worker:
 
         A trial that fails has NaN and an empty hash.
         """
-        return self._whole.returns(batch)
+        with self._kept():
+            return self._whole.returns(batch)
 
     def detail(self, batch: Batch) -> list[TrialDetail]:
         """Run trials again with every table kept. Raises what the strategy raises."""
+        with self._kept():
+            return self._details(batch)
+
+    def _run_to_its_end_or_rung(self, batch: Batch) -> pa.Table:
+        rungs = self._job.rungs
+        if rungs is None:
+            return self._run_all(batch)
+        if rungs.windows:
+            assert self._job.windows is not None
+            windows = self._job.windows
+            return joined([self._run_windows_in_turn(part, rungs, windows) for part in self._parts(batch)])
+        if self._whole.plan.canonical_rules is not None and self._job.windows is None:
+            return self._run_staged(batch, rungs)
+        return self._run_rungs(batch, rungs)
+
+    def _details(self, batch: Batch) -> list[TrialDetail]:
         details = []
         for ix, number in enumerate(batch.numbers.tolist()):
             result = self._whole.one(batch.params[ix], details=True)

@@ -325,6 +325,7 @@ class SearchLoop:
                     len(trials), len(self._space)
                 ),
                 None if self._pruner is None else self._pruner.rule(self._pruner.group_of(trials[0].number)),
+                alone=len(trials) == 1 and self._policy.runs_alone(trials[0].number),
             )
             self._next_batch += 1
             self._in_flight[batch.id] = trials

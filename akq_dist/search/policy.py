@@ -49,6 +49,8 @@ class LossPolicy:
         """`retries` are the workers that one trial may cost."""
         self._limit = max(1, retries)
         self._deaths: dict[int, int] = {}
+        self._short: set[int] = set()
+        """Trials that have run out of memory and get another chance."""
 
     def lost(self, numbers: Sequence[int], reason: str) -> Rerun | GiveUp:
         """Decide about the trials of a batch that was lost, when nobody knows which of them ran."""
@@ -75,20 +77,27 @@ class LossPolicy:
 
     def _count(self, number: int, reason: str, cause: LossCause) -> GiveUp | None:
         if cause == "timeout":
-            self._deaths.pop(number, None)
+            self.finished(number)
             return GiveUp(number, reason)
         # Memory may have been short because of neighbours: once more, alone.
         limit = 2 if cause == "memory" else self._limit
         deaths = self._deaths.get(number, 0) + 1
         if deaths < limit:
             self._deaths[number] = deaths
+            if cause == "memory":
+                self._short.add(number)
             return None
-        self._deaths.pop(number, None)
+        self.finished(number)
         return GiveUp(number, f"lost {deaths} worker{'s' * (deaths > 1)} while it ran; the last: {reason}")
+
+    def runs_alone(self, number: int) -> bool:
+        """Tell whether a trial is to have a machine for itself."""
+        return number in self._short
 
     def finished(self, number: int) -> None:
         """Forget a trial that has ended."""
         self._deaths.pop(number, None)
+        self._short.discard(number)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,11 @@ import pytest
 
 from akq_dist.cluster import warden
 from akq_dist.cluster.beacon import IDLE, Beacon, beacon_path, read_beacon
+from akq_dist.cluster.machine import memory_bytes, memory_used_bytes
 from akq_dist.cluster.warden import Watch, WatchLimits, resident_bytes
 from akq_dist.record.protocols import BatchLost, BatchResult, WorkerLimits
 
-from .fake_worker import GOOD, HANG, HOARD, POISON, STOP_ONCE, make_batch, make_job, make_panel
+from .fake_worker import GATE, GOOD, HANG, HOARD, POISON, STOP_ONCE, make_batch, make_job, make_panel
 from .test_ray_executor import drain, scores, wait_until
 
 if TYPE_CHECKING:
@@ -233,3 +235,91 @@ def test_the_time_is_taken_before_the_beacon_is_read(tmp_path: Path) -> None:
 
     watch = Watch(tmp_path, WatchLimits(trial_timeout_s=1e-9), clock=clock)
     assert watch.look() == []
+
+
+def test_a_node_that_is_short_of_memory_ends_the_worker_that_has_taken_most(
+    child: Callable[[int, int], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    used = [0]
+    small, large = child(1, 1), child(2, 1)
+    watch = Watch(tmp_path, WatchLimits(node_share=0.5), memory_used=lambda: used[0])
+    watch._node_bytes = 2**30
+    assert watch.look() == []
+    for process in (large, small, large):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("grow\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "grown\n"
+    used[0] = 2**29
+    assert watch.look() == [], "as much as allowed"
+    used[0] = 2**29 + 1
+    assert watch.look() == [large.pid]
+    found = watch.post_mortem(large.pid)
+    assert (found.number, found.cause) == (2, "memory")
+    assert "50% of the node's 1,024 MiB" in found.text
+    assert watch.look() == [small.pid]
+    assert watch.look() == []
+
+
+def test_workers_do_not_pay_for_what_others_have_taken(
+    child: Callable[[int, int], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = child(1, 1)
+    watch = Watch(tmp_path, WatchLimits(node_share=0.5), memory_used=lambda: 2**62)
+    assert watch.look() == []
+    assert watch.look() == []
+    assert process.poll() is None
+
+
+def test_memory_of_a_node_is_bounded_over_all_its_workers(
+    make_executor: Callable[..., RayExecutor], tmp_path: Path
+) -> None:
+    total, used = memory_bytes(), memory_used_bytes()
+    assert total is not None
+    assert used is not None
+    # Room for another twentieth of the machine; another beyond it is what the bar leaves to 90 %.
+    share = used / total + 0.05
+    peak = [0]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peak[0] = max(peak[0], memory_used_bytes() or 0)
+
+    observer = threading.Thread(target=watch)
+    executor = make_executor(workers=2, node_share=share)
+    executor.start(make_job(tmp_path), make_panel())
+    observer.start()
+    try:
+        for batch_id in range(2):
+            executor.submit(make_batch(batch_id, [HOARD], batch_id))
+        executor.submit(make_batch(2, [GOOD], 2))
+        reports = {report.id: report for report in drain(executor, 3)}
+    finally:
+        done.set()
+        observer.join()
+    for batch_id in range(2):
+        lost = reports[batch_id]
+        assert isinstance(lost, BatchLost)
+        assert (lost.number, lost.cause) == (batch_id, "memory")
+    assert isinstance(reports[2], BatchResult)
+    print(f"peak {peak[0] / total:.1%} of the node, allowed {share:.1%}")
+    assert peak[0] / total < share + 0.05
+
+
+def test_a_batch_that_runs_alone_has_its_node_for_itself(
+    make_executor: Callable[..., RayExecutor], tmp_path: Path
+) -> None:
+    executor = make_executor(workers=2)
+    executor.start(make_job(tmp_path), make_panel())
+    executor.submit(make_batch(0, [GATE], 0))
+    executor.submit(replace(make_batch(1, [GATE], 1), alone=True))
+    executor.submit(make_batch(2, [GATE], 2))
+    log = tmp_path / "begun.log"
+    wait_until(lambda: log.exists())
+    assert executor.collect(0.3) == []
+    assert log.read_text(encoding="ascii").split() == ["0"], "the second worker is idle"
+    (tmp_path / "gate").touch()
+    assert [report.id for report in drain(executor, 3)] == [0, 1, 2]
+    assert log.read_text(encoding="ascii").split() == ["0", "1", "2"]

@@ -99,7 +99,9 @@ def test_a_trial_over_its_time_fails_at_once_and_one_out_of_memory_runs_once_mor
     late = policy.blame([4, 5], 5, "ran longer than allowed", "timeout")
     assert (late.parts, late.given_up) == (((4,),), GiveUp(5, "ran longer than allowed"))
     assert policy.blame([6, 7], 6, "out of memory", "memory") == Blame(((7,), (6,)))
+    assert [number for number in (4, 5, 6, 7) if policy.runs_alone(number)] == [6]
     again = policy.blame([6], 6, "out of memory", "memory")
+    assert not policy.runs_alone(6)
     assert again.given_up is not None
     assert "out of memory" in again.given_up.reason
 
