@@ -58,9 +58,14 @@ def open_bulk(study: Study, key_attribute: str) -> BulkWriter | None:
     in_memory = ":memory:" in (url.database or ":memory:") or "memory" in url.query.values()
     if url.get_backend_name() not in DIALECTS or (url.get_backend_name() == "sqlite" and in_memory):
         return None
-    if (optuna.__version__, backend.get_current_version()) not in KNOWN:
+    if not is_known(backend):
         return None
     return BulkWriter(backend, study._study_id, len(study.directions), key_attribute)
+
+
+def is_known(backend: RDBStorage) -> bool:
+    """Tell whether the tables of a database are those that this package was compared with."""
+    return (optuna.__version__, backend.get_current_version()) in KNOWN
 
 
 class BulkWriter:

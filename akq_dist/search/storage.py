@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 STUDY_ID: Final = "akq.study_id"
 TRIAL_KEY: Final = "akq.key"
+HEADLINES: Final = frozenset({"total_return", "cagr", "sharpe", "sortino", "max_drawdown", "n_trades"})
+"""Metrics that a trial has in Optuna whatever the search is about."""
 
 
 class TrialWriter(Protocol):
@@ -74,6 +76,7 @@ class OptunaView:
         self._judge = judge
         self._distributions: dict[str, BaseDistribution] = {}
         self._space = space
+        self._shown = shown_metrics(study, judge)
         self._writer: TrialWriter | None = None
 
     @property
@@ -149,7 +152,9 @@ class OptunaView:
         state = {"complete": TrialState.COMPLETE, "fail": TrialState.FAIL, "pruned": TrialState.PRUNED}[
             record.state
         ]
-        attributes: dict[str, Any] = dict(record.metrics)
+        attributes: dict[str, Any] = {
+            name: value for name, value in record.metrics.items() if name in self._shown
+        }
         attributes[TRIAL_KEY] = record.key
         attributes["akq.hash"] = record.hash
         if record.reason is not None:
@@ -181,6 +186,17 @@ class OptunaView:
             constraint.text: min(constraint.violation(record.metrics.get(output, float("nan"))), 1e300)
             for output, constraint in self._judge.constraints
         }
+
+
+def shown_metrics(study: StudyRecord, judge: Judge) -> frozenset[str]:
+    """Return the outputs that each trial has as user attributes; the ledger and the tracker have all.
+
+    Optuna makes an object of every attribute whenever it reads a study, and optuna-dashboard a column.
+    """
+    if study.spec.get("storage", {}).get("optuna_metrics") == "all":
+        return frozenset(study.outputs)
+    named = {objective.output for objective in judge.objectives} | {name for name, _ in judge.constraints}
+    return frozenset(name for name in study.outputs if name in named or name.partition(".")[0] in HEADLINES)
 
 
 class PublicWriter:
@@ -220,6 +236,25 @@ def open_storage(url: str) -> BaseStorage:
     _make_file(url)
     storage: BaseStorage = optuna.storages.get_storage(url)
     return storage
+
+
+def open_for_pages(url: str) -> BaseStorage | str:
+    """Return the storage for the pages of an Optuna database, or the URL where only Optuna knows its layout.
+
+    Nothing is made or migrated.
+    """
+    optuna = import_optuna()
+    if "://" not in url:
+        return url
+    backend = optuna.storages.RDBStorage(url, skip_compatibility_check=True, skip_table_creation=True)
+    # Not at the top: another version of Optuna may not have what they import.
+    from akq_dist.search.optuna_bulk import is_known
+
+    if not is_known(backend):
+        return url
+    from akq_dist.search.bulk_reads import PagesStorage
+
+    return PagesStorage(backend)
 
 
 def _make_file(url: str) -> bool:

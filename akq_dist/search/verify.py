@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from akq_dist.record.agreement import ViewCheck
 from akq_dist.search.optuna_model import import_optuna
-from akq_dist.search.storage import STUDY_ID, TRIAL_KEY, open_storage
+from akq_dist.search.storage import STUDY_ID, TRIAL_KEY, open_storage, shown_metrics
 from akq_dist.specs.units import redact_url
 
 if TYPE_CHECKING:
@@ -59,12 +59,17 @@ def check_optuna(url: str, store: TrialStore, judge: Judge) -> ViewCheck:
     wanted = [direction for _, direction in store.study.objectives]
     if directions != wanted:
         check.differ(f"directions are {', '.join(directions)}, the ledger has {', '.join(wanted)}")
-    _compare_all(check, settled_records(store), trials, judge)
+    shown = shown_metrics(store.study, judge)
+    _compare_all(check, settled_records(store), trials, judge, shown)
     return check
 
 
 def _compare_all(
-    check: ViewCheck, records: Iterable[TrialRecord], trials: list[FrozenTrial], judge: Judge
+    check: ViewCheck,
+    records: Iterable[TrialRecord],
+    trials: list[FrozenTrial],
+    judge: Judge,
+    shown: frozenset[str],
 ) -> None:
     by_number: dict[int, FrozenTrial] = {}
     for trial in trials:
@@ -81,14 +86,16 @@ def _compare_all(
         if found is None:
             missing.add(record.number)
         else:
-            _compare(check, record, found, judge)
+            _compare(check, record, found, judge, shown)
     check.lacks(missing)
     for number in sorted(by_number):
         check.surplus.append(str(number))
         check.differ(f"trial {number} is there, but not in the ledger")
 
 
-def _compare(check: ViewCheck, record: TrialRecord, trial: FrozenTrial, judge: Judge) -> None:
+def _compare(
+    check: ViewCheck, record: TrialRecord, trial: FrozenTrial, judge: Judge, shown: frozenset[str]
+) -> None:
     number = record.number
     check.compare(number, "the state", _STATES[record.state], trial.state.name)
     check.compare(number, "the value", record.values, tuple(trial.values or ()))
@@ -97,7 +104,9 @@ def _compare(check: ViewCheck, record: TrialRecord, trial: FrozenTrial, judge: J
     held_params = {name: record.params.get(name) for name in trial.params}
     check.compare(number, "a parameter", _plain(held_params), _plain(trial.params))
     for name, value in record.metrics.items():
-        check.compare(number, name, value, trial.user_attrs.get(name))
+        # A study can have had more of them once; what is there has to be right.
+        if name in shown or name in trial.user_attrs:
+            check.compare(number, name, value, trial.user_attrs.get(name))
     if record.state == "complete":
         for output, constraint in judge.constraints:
             value = min(constraint.violation(record.metrics.get(output, math.nan)), 1e300)

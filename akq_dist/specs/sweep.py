@@ -266,6 +266,9 @@ class StorageSpec(Spec):
 
     optuna: Url = "sqlite:///akq/optuna.db"
     """Storage URL; null or false switches the copy off."""
+    optuna_metrics: Literal["named", "all"] = "named"
+    """User attributes of a trial in Optuna: those that objective and constraints name and a few that everybody
+    asks for, or every metric, with which Optuna and optuna-dashboard read a study three times as long."""
     ledger: str = "akq/ledger.db"
 
     @field_validator("ledger")

@@ -41,10 +41,9 @@ _WATCH = (
 )
 """Standard input is a pipe that ends with the parent, however that dies; nothing of a server outlives it."""
 _MLFLOW = _WATCH + "from mlflow.cli import cli; cli()"
-_OPTUNA = _WATCH + (
-    "import optuna_dashboard as page; "
-    "page.run_server(os.environ['AKQ_UI_STORAGE'], host='127.0.0.1', port=int(os.environ['AKQ_UI_PORT']))"
-)
+_OPTUNA = _WATCH + "from akq_dist.track.dashboard import main; main()"
+_N_PORTS = 20
+"""Ports that are tried after the wanted one."""
 
 
 def serve_ui(
@@ -108,6 +107,8 @@ class UiServers:
         self._optuna_url = optuna_url
         self._port = port
         self._servers: list[_Server] = []
+        self._ports: set[int] = set()
+        """Given to servers that may not listen yet."""
 
     def __enter__(self) -> UiServers:
         return self
@@ -170,7 +171,7 @@ class UiServers:
         if path is not None and not path.is_file():
             raise AkqUsageError(f"there is no MLflow store at {path} yet; run a sweep first")
         prepare_environment()
-        port = _free_port(self._port)
+        port = self._take_port(self._port)
         uploads = store.artifact_location(uri, "uploads", None) or ""
         environment = {
             "MLFLOW_BACKEND_STORE_URI": uri,
@@ -188,11 +189,22 @@ class UiServers:
         )
 
     def _start_optuna(self, url: str) -> None:
-        port = _free_port(self._port + 1)
+        port = self._take_port(self._port + 1)
         base = f"http://127.0.0.1:{port}"
         environment = {"AKQ_UI_STORAGE": url, "AKQ_UI_PORT": str(port)}
         page = f"{base}/dashboard"
         self._spawn("optuna-dashboard", page, page, [sys.executable, "-c", _OPTUNA], environment)
+
+    def _take_port(self, wanted: int) -> int:
+        """Return the first port of this machine from the wanted one on that is free."""
+        last = min(wanted + _N_PORTS, 65_535)
+        for port in range(wanted, last + 1):
+            if port not in self._ports and _is_free(port):
+                self._ports.add(port)
+                return port
+        raise TrackerError(
+            f"no port from {wanted} to {last} of this machine is free; name another with --port"
+        )
 
     def _spawn(
         self, name: str, url: str, health: str, command: list[str], environment: dict[str, str]
@@ -245,17 +257,14 @@ def _await_answer(server: _Server) -> None:
     raise TrackerError(f"{server.name} does not answer after {_START_TIMEOUT_S:.0f} s: {server.tail()}")
 
 
-def _free_port(wanted: int) -> int:
-    """Return the wanted port of this machine if it is free, otherwise one that is."""
-    for port in (wanted, 0):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise TrackerError("no port of this machine is free")
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _end(server: _Server, deadline: float) -> None:

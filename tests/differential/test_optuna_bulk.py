@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import json
 import time
 import uuid
 from pathlib import Path
@@ -18,8 +19,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import create_engine, text
 
+from akq_dist.search.bulk_reads import PagesStorage
 from akq_dist.search.optuna_bulk import StaleViewError, open_bulk
-from akq_dist.search.storage import _release
+from akq_dist.search.storage import _release, open_for_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +38,7 @@ TABLES = {
     "trial_heartbeats": "trial_heartbeat_id",
 }
 """Every table that belongs to trials, with its key."""
+_UNORDERED = {"_user_attrs", "_system_attrs", "intermediate_values"}
 EPOCH_S = st.integers(0, 2_000_000_000_000).map(lambda ms: ms / 1000.0)
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 JSON = st.one_of(
@@ -123,6 +126,30 @@ def in_bulk(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
     writer.close()
 
 
+def as_pages_read(url: str, name: str) -> list[FrozenTrial]:
+    """Return what the storage of the pages reads, in two parts, without what it adds for the dashboard."""
+    storage = open_for_pages(url)
+    assert isinstance(storage, PagesStorage)
+    found = storage.get_all_trials(storage.get_study_id_from_name(name))
+    for trial in found:
+        added = trial._system_attrs.pop("constraints", [])
+        assert added == list(trial.constraints.values())
+    storage._backend.engine.dispose()
+    return found
+
+
+def spelled(trials: Sequence[FrozenTrial]) -> str:
+    """Return trials as text, for NaN is not equal to itself, with what Optuna gives in any order in one."""
+    facts = [
+        {
+            name: sorted(value.items(), key=repr) if name in _UNORDERED else value
+            for name, value in vars(trial).items()
+        }
+        for trial in trials
+    ]
+    return repr(facts)
+
+
 def written(
     url: str,
     n_objectives: int,
@@ -137,6 +164,7 @@ def written(
     read = optuna.load_study(study_name=name, storage=url)
     found = read.get_trials(deepcopy=False)
     _release(read)
+    assert spelled(as_pages_read(url, name)) == spelled(found)
     engine = create_engine(url)
     with engine.connect() as connection:
         rows = {
@@ -222,6 +250,34 @@ def test_summaries_and_the_dashboard_show_the_same() -> None:
     assert pages[0] == pages[1]
     assert all("p97" in text for text in pages[0][1:])
     assert "ü" * 5_000 in pages[0][1] or "\\u00fc" * 5_000 in pages[0][1]
+
+
+def test_the_pages_of_our_storage_are_those_of_optuna_but_for_the_constraints() -> None:
+    dashboard = pytest.importorskip("optuna_dashboard")
+    trials = [*wide_trials(4), create_trial(state=TrialState.FAIL), create_trial(state=TrialState.PRUNED)]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.db"
+        path.write_bytes(empty_database())
+        url = f"sqlite:///{path}"
+        study = optuna.create_study(storage=url, study_name="s", directions=["maximize"] * 2)
+        in_bulk(study, trials)
+        study.enqueue_trial({"n": 3})
+        study.ask()
+        _release(study)
+        storage = open_for_pages(url)
+        assert isinstance(storage, PagesStorage)
+        apps = [dashboard.wsgi(url), dashboard.wsgi(storage)]
+        assert len({page(app, "/api/studies") for app in apps}) == 1
+        plain, ours = (json.loads(page(app, "/api/studies/1")) for app in apps)
+    found = [trial["constraints"] for trial in ours["trials"]]
+    assert found[:4] == [[1e300, -0.5]] * 4
+    assert found[4:] == [[], [], []]
+    for trial in (*plain["trials"], *ours["trials"], *plain["best_trials"], *ours["best_trials"]):
+        del trial["constraints"]
+        trial["user_attrs"].sort(key=lambda held: held["key"])
+    assert plain.keys() == ours.keys()
+    for name in ("name", "trials", "best_trials", "union_search_space", "objective_names"):
+        assert plain.get(name) == ours.get(name), name
 
 
 def page(app: Any, where: str) -> str:

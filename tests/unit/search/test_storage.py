@@ -30,10 +30,12 @@ SPACE = Space.from_mapping(
         "d": {"float": [0.01, 1], "log": True},
     }
 )
-OUTPUTS = ("sharpe", "n_trades")
+OUTPUTS = ("sharpe", "n_trades", "ulcer_index", "w00.sharpe")
 
 
-def make_view(url: str, *, study_id: str = "id-1", name: str = "s") -> OptunaView:
+def make_view(
+    url: str, *, study_id: str = "id-1", name: str = "s", spec: dict[str, Any] | None = None
+) -> OptunaView:
     study = StudyRecord(
         1,
         study_id,
@@ -41,7 +43,7 @@ def make_view(url: str, *, study_id: str = "id-1", name: str = "s") -> OptunaVie
         name,
         0,
         "",
-        {},
+        spec or {},
         {},
         SPACE.names,
         OUTPUTS,
@@ -65,7 +67,7 @@ def record(number: int, state: str = "complete") -> TrialRecord:
         params=SPACE.decode(point),
         state=state,  # type: ignore[arg-type]
         values=(number / 10,) if complete else (),
-        metrics={"sharpe": number / 10, "n_trades": 45.0 + number} if complete else {},
+        metrics=dict(zip(OUTPUTS, (number / 10, 45.0 + number, 0.5, 0.25), strict=True)) if complete else {},
         reason=None if complete else "Traceback\nValueError: no",
         hash=f"h{number}",
         started_ms=1_700_000_000_000,
@@ -108,6 +110,21 @@ def test_trials_appear_under_their_numbers_with_everything_known(url: str) -> No
     assert study.best_trial.number == 9
     assert study.metric_names == ["sharpe"]
     assert marks[-1] == 10
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [(None, {"sharpe", "n_trades"}), ("named", {"sharpe", "n_trades"}), ("all", {*OUTPUTS})],
+)
+def test_attributes_are_the_metrics_that_matter_unless_all_are_wanted(
+    url: str, setting: str | None, expected: set[str]
+) -> None:
+    spec = {} if setting is None else {"storage": {"optuna_metrics": setting}}
+    thread = ViewThread(make_view(url, spec=spec), reader([record(0)]), lambda _: None)
+    assert thread.catch_up(30, lambda: False)
+    thread.close()
+    (trial,) = load_optuna_study(url, "s").trials
+    assert {name for name in trial.user_attrs if not name.startswith("akq.")} == expected
 
 
 def test_copying_again_changes_nothing(url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -39,6 +40,16 @@ def test_store_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AkqUsageError, match="no MLflow store"):
         serve_ui(f"sqlite:///{tmp_path}/none.db", None, announce=print)
     assert not (tmp_path / "none.db").exists()
+
+
+def test_ports_that_are_taken_are_passed_over() -> None:
+    with socket.socket() as held, UiServers("sqlite:///x.db", None) as servers:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        taken = held.getsockname()[1]
+        first = servers._take_port(taken)
+        assert taken < first <= taken + 20
+        assert servers._take_port(taken) > first, "a server that is about to listen has its port already"
 
 
 def answer(url: str, host: str | None = None) -> int:
@@ -108,7 +119,10 @@ def test_pages_answer_on_this_machine_only(store_uri: str, tmp_path: Path) -> No
         assert answer(listing) == 200
         assert answer(listing, "evil.example.com") == 403
         assert answer(listing, "10.1.2.3:5000") == 403
+        studies = servers.urls["optuna-dashboard"].replace("/dashboard", "/api/studies")
         assert answer(servers.urls["optuna-dashboard"]) == 200
+        assert answer(studies) == 200
+        assert answer(studies, "evil.example.com") == 403
         pids = [server.process.pid for server in servers._servers]
         for pid in pids:
             assert listeners(pid) == {"0100007F"}, "127.0.0.1 and nothing else"

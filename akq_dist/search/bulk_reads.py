@@ -1,0 +1,184 @@
+"""Optuna's database read in a few statements, for pages.
+
+Optuna makes an object of every row, more than a millisecond a trial, and optuna-dashboard asks for all trials
+again and again.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from optuna.distributions import json_to_distribution
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb import models
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import func, select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Sequence
+
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import RDBStorage
+    from sqlalchemy import ColumnElement, Connection
+
+_TRIAL_COLUMNS: Final = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
+_CONSTRAINTS: Final = "constraints"
+"""Where the dashboard looks for them; Optuna 5 keeps each under a key of its own that begins with this."""
+
+
+@dataclass
+class _Held:
+    """The trials of a study as they were read last."""
+
+    by_id: dict[int, FrozenTrial] = field(default_factory=dict)
+    open_ids: set[int] = field(default_factory=set)
+
+
+class PagesStorage(_CachedStorage):
+    """What Optuna's storage gives, with finished trials read once and fast. For databases of a known layout.
+
+    Constraints stand where optuna-dashboard looks for them as well, so that it knows the trials that break one.
+    """
+
+    def __init__(self, backend: RDBStorage) -> None:
+        super().__init__(backend)
+        self._read_studies: dict[int, _Held] = {}
+        self._reading = threading.Lock()
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return the trials of a study in number order. Raises KeyError when there is no such study."""
+        with self._reading:
+            held = self._read(study_id)
+            found = sorted(held.by_id.values(), key=lambda trial: trial.number)
+        if states is not None:
+            found = [trial for trial in found if trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        """Return the best of the complete trials that meet the constraints, or of all where none does."""
+        (direction,) = self.get_study_directions(study_id)
+        complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+        if not complete:
+            raise ValueError("No trials are completed yet.")
+        feasible = [trial for trial in complete if all(value <= 0.0 for value in trial.constraints.values())]
+        best = max if direction == StudyDirection.MAXIMIZE else min
+        return best(feasible or complete, key=lambda trial: trial.values[0])
+
+    def _read(self, study_id: int) -> _Held:
+        """Read what has come or changed since the last time."""
+        studies, trials = models.StudyModel.__table__, models.TrialModel.__table__
+        with self._backend.engine.connect() as connection:
+            named = select(studies.c.study_id).where(studies.c.study_id == study_id)
+            if connection.execute(named).first() is None:
+                self._read_studies.pop(study_id, None)
+                raise KeyError(f"no study {study_id}")
+            held = self._read_studies.setdefault(study_id, _Held())
+            of_study = trials.c.study_id == study_id
+            n_still = select(func.count()).where(of_study, trials.c.trial_id <= max(held.by_id, default=-1))
+            if connection.execute(n_still).scalar() != len(held.by_id):
+                # The study was deleted and made again.
+                held = self._read_studies[study_id] = _Held()
+            first_id = min(held.open_ids, default=max(held.by_id, default=-1) + 1)
+            columns = (trials.c[name] for name in _TRIAL_COLUMNS)
+            rows = connection.execute(select(*columns).where(of_study, trials.c.trial_id >= first_id)).all()
+            if not rows:
+                return held
+            parts = _Parts(connection, of_study & (trials.c.trial_id >= first_id))
+            for trial_id, *facts in rows:
+                trial = held.by_id[trial_id] = parts.trial(trial_id, *facts)
+                (held.open_ids.discard if trial.state.is_finished() else held.open_ids.add)(trial_id)
+        return held
+
+
+class _Parts:
+    """What belongs to some trials, by their ids."""
+
+    def __init__(self, connection: Connection, wanted: ColumnElement[bool]) -> None:
+        self._connection, self._wanted = connection, wanted
+        self._distributions: dict[str, BaseDistribution] = {}
+        values, reports = models.TrialValueModel, models.TrialIntermediateValueModel
+        self._values = self._dicts(
+            values, "objective", lambda row: values.stored_repr_to_value(*row), "value", "value_type"
+        )
+        self._reports = self._dicts(
+            reports,
+            "step",
+            lambda row: reports.stored_repr_to_intermediate_value(*row),
+            "intermediate_value",
+            "intermediate_value_type",
+        )
+        self._user = self._dicts(models.TrialUserAttributeModel, "key", _from_json, "value_json")
+        self._system = self._dicts(models.TrialSystemAttributeModel, "key", _from_json, "value_json")
+        self._params = self._dicts(
+            models.TrialParamModel, "param_name", self._param, "param_value", "distribution_json"
+        )
+
+    def trial(
+        self,
+        trial_id: int,
+        number: int,
+        state: TrialState,
+        start: dt.datetime | None,
+        complete: dt.datetime | None,
+    ) -> FrozenTrial:
+        """Put a trial together."""
+        values, params = self._values.get(trial_id), self._params.get(trial_id, {})
+        system = self._system.get(trial_id, {})
+        limits = [value for key, value in system.items() if key.startswith(f"{_CONSTRAINTS}:")]
+        if limits:
+            system.setdefault(_CONSTRAINTS, limits)
+        return FrozenTrial(
+            number=number,
+            state=state,
+            value=None,
+            values=None if values is None else [values[ix] for ix in range(len(values))],
+            datetime_start=_local(start),
+            datetime_complete=_local(complete),
+            params={name: value for name, (value, _) in params.items()},
+            distributions={name: distribution for name, (_, distribution) in params.items()},
+            user_attrs=self._user.get(trial_id, {}),
+            system_attrs=system,
+            intermediate_values=self._reports.get(trial_id, {}),
+            trial_id=trial_id,
+        )
+
+    def _dicts(
+        self, model: Any, key: str, read: Callable[[Sequence[Any]], Any], *columns: str
+    ) -> dict[int, dict[Any, Any]]:
+        """Return by trial what a table has of each, by one of its columns, in the order in which it was written."""
+        table, trials = model.__table__, models.TrialModel.__table__
+        (primary,) = table.primary_key.columns
+        query = (
+            select(table.c.trial_id, table.c[key], *(table.c[name] for name in columns))
+            .join(trials, trials.c.trial_id == table.c.trial_id)
+            .where(self._wanted)
+            .order_by(table.c.trial_id, primary)
+        )
+        found: dict[int, dict[Any, Any]] = {}
+        for trial_id, name, *row in self._connection.execute(query):
+            found.setdefault(trial_id, {})[name] = read(row)
+        return found
+
+    def _param(self, row: Sequence[Any]) -> tuple[Any, BaseDistribution]:
+        written, text = row
+        distribution = self._distributions.get(text)
+        if distribution is None:
+            distribution = self._distributions[text] = json_to_distribution(text)
+        return distribution.to_external_repr(written), distribution
+
+
+def _from_json(row: Sequence[Any]) -> Any:
+    return json.loads(row[0])
+
+
+def _local(moment: dt.datetime | None) -> dt.datetime | None:
+    """Return a moment of the tables, which is in UTC without saying so, as Optuna gives it."""
+    return None if moment is None else moment.replace(tzinfo=dt.UTC).astimezone().replace(tzinfo=None)
