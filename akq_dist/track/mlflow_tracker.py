@@ -173,7 +173,7 @@ class MlflowTracker:
         self._opened()
         finite, undefined = split_metrics(summary)
         tags = {"akq.status": status, "akq.n_trials": str(trials.num_rows)}
-        tags |= {f"undefined.{clean_key(name)}": value for name, value in undefined.items()}
+        tags |= {clean_key(f"undefined.{name}"): value for name, value in undefined.items()}
         with self._requests():
             with tempfile.TemporaryDirectory(prefix="akq-") as folder:
                 path = Path(folder) / "trials.parquet"

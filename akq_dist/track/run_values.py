@@ -78,7 +78,7 @@ def trial_values(record: TrialRecord, info: SweepInfo, parent_id: str) -> RunVal
     if record.reason:
         texts.tag("akq.reason", record.reason)
     for name, value in undefined.items():
-        texts.tag(f"undefined.{clean_key(name)}", value)
+        texts.tag(clean_key(f"undefined.{name}"), value)
     end_ms = max(record.ended_ms, record.started_ms)
     return RunValues(
         name=trial_name(record.number),
@@ -171,7 +171,7 @@ def _objective_metrics(record: TrialRecord, info: SweepInfo) -> dict[str, float]
         named = {"objective": record.values[0]}
     else:
         named = {
-            f"objective.{clean_key(output)}": value
+            clean_key(f"objective.{output}"): value
             for (output, _), value in zip(info.objectives, record.values, strict=False)
         }
     return {name: float(value) for name, value in named.items() if math.isfinite(value)}

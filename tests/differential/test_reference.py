@@ -63,6 +63,7 @@ def test_random_orders_on_random_markets_end_as_the_written_rules_say(seed: int)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_500)
 @settings(max_examples=5_000, deadline=None, print_blob=True)
 @given(seed=SEEDS, n_steps=st.sampled_from([5, 60, 200]))
 def test_many_more_random_orders_end_as_the_written_rules_say(seed: int, n_steps: int) -> None:

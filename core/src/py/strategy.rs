@@ -706,6 +706,7 @@ impl PyStrategy {
             mirror.asset = shared.universe[bar.instrument.ix()];
             mirror.index = i64::from(bar.row);
         }
+        mirror.step = ctx.clock.step;
         mirror.ts = ctx.clock.ts.0;
         mirror.date = ctx.clock.date.0;
         mirror.cash = ctx.account.cash();

@@ -65,6 +65,18 @@ def test_values_that_are_not_finite_are_tags() -> None:
     assert values.tags["undefined.low"] == "-inf"
 
 
+def test_every_key_fits_where_the_name_of_a_metric_is_as_long_as_a_key_may_be() -> None:
+    long = "x" * MAX_KEY_CHARS
+    info = sweep_info(objectives=[(long, "maximize"), (long + "y", "minimize")])
+    values = trial_values(
+        trial(0, metrics={long: math.inf, long + "y": math.nan}, values=(1.0, 2.0)), info, "p"
+    )
+    undefined = [key for key in values.tags if key.startswith("undefined.")]
+    assert len(undefined) == 2
+    assert len(values.metrics) == 2
+    assert all(len(key) <= MAX_KEY_CHARS for key in (*undefined, *values.metrics))
+
+
 def test_undefined_objective_is_named() -> None:
     record = trial(
         0, state="fail", values=(), metrics={"n_trades.sum": 0.0}, reason="undefined: sharpe.median"
