@@ -79,8 +79,8 @@ _EXACT: Final = 50
 
 def values_at_looks(metrics: Mapping[str, float]) -> dict[int, float]:
     """Return the values of a recorded trial at the looks, by number of the look, from 0."""
-    looks = ((name, value) for name, value in metrics.items() if name.startswith("rung"))
-    return {int(name.removeprefix("rung").partition(".")[0]): value for name, value in looks}
+    looks = [name for name in metrics if name.startswith("rung")]
+    return {int(name.removeprefix("rung").partition(".")[0]): metrics[name] for name in looks}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import re
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 
 _VARIABLES: Final = 8_000
 """Values of rows in a statement: with more it is no faster, and a connection keeps what it has prepared."""
+
+_NAMES: Final = 500
+"""Names in a statement: SQLite allows 2,000 columns."""
 
 CACHED_STATEMENTS: Final = 16
 """Prepared statements that a connection keeps. Python keeps 128; those with many rows take a megabyte each."""
@@ -50,6 +55,60 @@ def with_rows(statement: str, width: int, values: Sequence[Any]) -> Iterator[tup
     for first in range(0, len(values), size):
         part = tuple(values[first : first + size])
         yield statement.format(",".join([marks] * (len(part) // width))), part
+
+
+def insert_by_name(
+    execute: Callable[[str, tuple[Any, ...]], Any],
+    into: str,
+    cells: str,
+    names: Sequence[tuple[Any, ...]],
+    values: Sequence[Any],
+    n_owner: int,
+    suffix: str = "",
+) -> None:
+    """Insert a row for each value that owners have under names, from one wide row an owner; None is no value.
+
+    `values` holds the wide rows one after another: `n_owner` cells of the owner, then a value for every name.
+    `cells` says what is inserted, in terms of `o0, o1, ...` (the owner), `n0, n1, ...` (the name) and `value`.
+    A third is bound of what whole rows would take, and the database, which does the rest, does not hold the
+    interpreter. Rows come owner by owner, in the order of the names.
+    """
+    width = n_owner + len(names)
+    for first in range(0, len(names), _NAMES):
+        some = names[first : first + _NAMES]
+        part = values
+        if len(some) < len(names):
+            kept = [*range(n_owner), *range(n_owner + first, n_owner + first + len(some))]
+            part = [values[row + ix] for row in range(0, len(values), width) for ix in kept]
+        statement = _by_name(into, cells, len(some), len(some[0]), n_owner, suffix)
+        bound = tuple(cell for name in some for cell in name)
+        for text, rows in with_rows(statement, n_owner + len(some), part):
+            execute(text, rows + bound)
+
+
+@functools.cache
+def _by_name(into: str, cells: str, n_names: int, n_name: int, n_owner: int, suffix: str) -> str:
+    """Return the statement of `insert_by_name`, with `{}` in place of the wide rows."""
+    owner = [f"o{ix}" for ix in range(n_owner)]
+    wide = [f"v{ix}" for ix in range(n_names)]
+    marks = f", {','.join('?' * n_name)}" if n_name else ""
+    rows = ", ".join(f"({ix}{marks})" for ix in range(n_names))
+    name = ", ".join(["ix", *(f"n{ix}" for ix in range(n_name))])
+    chosen = re.sub(r"\bvalue\b", _nth(wide, 0), cells)
+    return (
+        f"INSERT INTO {into} WITH owner ({', '.join(owner + wide)}) AS (VALUES {{}}), "
+        f"name ({name}) AS (VALUES {rows}) SELECT {chosen} FROM owner CROSS JOIN name "
+        f"WHERE {_nth(wide, 0)} IS NOT NULL {suffix}"
+    )
+
+
+def _nth(columns: Sequence[str], first: int) -> str:
+    """Return the expression for the column of number `ix`, by halves: a list of cases is looked at from the front."""
+    if len(columns) == 1:
+        return columns[0]
+    half = len(columns) // 2
+    low, high = _nth(columns[:half], first), _nth(columns[half:], first + half)
+    return f"CASE WHEN ix < {first + half} THEN {low} ELSE {high} END"
 
 
 def prepare_file(path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -220,34 +220,50 @@ class TrialStore:
         What views copy: the same trials in the same order whenever they ask.
         """
         block = self._read("number >= ? ORDER BY number LIMIT ?", (start, limit))
-        records = []
-        for ix in range(len(block)):
-            if block.numbers[ix] != start + ix or block.states[ix] == "asked":
+        n_ended = 0
+        for number, state in zip(block.numbers.tolist(), block.states, strict=True):
+            if number != start + n_ended or state == "asked":
                 break
-            records.append(self.record(block, ix))
-        return records
+            n_ended += 1
+        return self._records(block, range(n_ended))
 
     def record(self, block: TrialBlock, ix: int) -> TrialRecord:
         """Return one finished trial of a block."""
-        state = block.states[ix]
-        if state == "asked":
+        if block.states[ix] == "asked":
             raise AkqStudyError(f"trial {int(block.numbers[ix])} of study '{self.study.name}' has not ended.")
-        metrics = block.metrics[ix]
-        defined = np.isfinite(metrics)
-        return TrialRecord(
-            number=int(block.numbers[ix]),
-            key=block.keys[ix],
-            params=json.loads(block.params[ix]),
-            state=state,  # type: ignore[arg-type]
-            values=tuple(block.values[ix].tolist()) if state == "complete" else (),
-            metrics={name: float(metrics[k]) for k, name in enumerate(self.study.outputs) if defined[k]},
-            reason=block.reasons[ix],
-            hash=block.hashes[ix],
-            started_ms=int(block.started_ms[ix]),
-            ended_ms=int(block.ended_ms[ix]),
-            n_bars=int(block.n_bars[ix]),
-            cached=bool(block.cached[ix]),
-            seed=derive_seed(self.study.seed, block.params[ix]),
+        return self._records(block, range(ix, ix + 1))[0]
+
+    def _records(self, block: TrialBlock, rows: range) -> list[TrialRecord]:
+        """Return the trials of some rows; column by column, which is cheaper than by row."""
+        part = slice(rows.start, rows.stop)
+        states, written = block.states[part], block.params[part]
+        values = block.values[part].tolist()
+        defined = np.isfinite(block.metrics[part]).tolist()
+        outputs, seed = self.study.outputs, self.study.seed
+        return list(
+            map(
+                TrialRecord,
+                block.numbers[part].tolist(),
+                block.keys[part],
+                # One text for the parser instead of thousands.
+                json.loads(f"[{','.join(written)}]"),
+                states,
+                (
+                    tuple(row) if state == "complete" else ()
+                    for row, state in zip(values, states, strict=True)
+                ),
+                (
+                    dict(compress(zip(outputs, row, strict=True), known))
+                    for row, known in zip(block.metrics[part].tolist(), defined, strict=True)
+                ),
+                block.reasons[part],
+                block.hashes[part],
+                block.started_ms[part].tolist(),
+                block.ended_ms[part].tolist(),
+                block.n_bars[part].tolist(),
+                block.cached[part].tolist(),
+                (derive_seed(seed, text) for text in written),
+            )
         )
 
     def rejected(self) -> dict[int, list[tuple[int, NDArray[np.float64]]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import optuna
@@ -26,7 +27,7 @@ from akq_dist.record.sqlite import CACHED_STATEMENTS, insert_rows
 from akq_dist.specs.units import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from optuna.distributions import BaseDistribution
     from optuna.storages import RDBStorage
@@ -174,7 +175,8 @@ class BulkWriter:
         for ix, name in enumerate(columns):
             convert = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
             if convert is not None:
-                values[ix::width] = map(convert, values[ix::width])
+                # States, kinds of value and times: thousands of rows have a few of them.
+                values[ix::width] = map(cache(convert), values[ix::width])
         insert_rows(connection.exec_driver_sql, table.name, columns, values)
 
     def _lock(self, connection: Connection, first_number: int) -> None:
@@ -196,7 +198,11 @@ class BulkWriter:
     def _check_distributions(self, connection: Connection, trials: Iterable[FrozenTrial]) -> None:
         """Raise ValueError when a parameter was of another kind before, as Optuna does."""
         table, params = self._table("TrialModel"), self._table("TrialParamModel")
+        checked: object = None
         for trial in trials:
+            if trial.distributions is checked:
+                continue
+            checked = trial.distributions
             for name, distribution in trial.distributions.items():
                 held = self._held.get(name)
                 if held is not None and held[0] is distribution:
@@ -224,8 +230,9 @@ class BulkWriter:
         """
         placed = list(zip(ids, trials, strict=True))
         values: list[Any] = []
+        in_utc = cache(_utc)
         for number, (trial_id, trial) in enumerate(placed, first_number):
-            values += self._trial_row(trial_id, number, trial)
+            values += self._trial_row(trial_id, number, trial, in_utc)
         columns: tuple[str, ...] = (
             "trial_id",
             "number",
@@ -258,7 +265,13 @@ class BulkWriter:
             _add_attributes(values, trial_id, trial.system_attrs)
         yield "TrialSystemAttributeModel", ("trial_id", "key", "value_json"), values
 
-    def _trial_row(self, trial_id: int, number: int, trial: FrozenTrial) -> tuple[Any, ...]:
+    def _trial_row(
+        self,
+        trial_id: int,
+        number: int,
+        trial: FrozenTrial,
+        in_utc: Callable[[dt.datetime | None, int], dt.datetime | None],
+    ) -> tuple[Any, ...]:
         if not trial.state.is_finished():
             raise AkqStudyError("internal: only finished trials are written in bulk.")
         return (
@@ -266,8 +279,8 @@ class BulkWriter:
             number,
             self._study_id,
             trial.state,
-            _utc(trial.datetime_start),
-            _utc(trial.datetime_complete),
+            in_utc(trial.datetime_start, _fold(trial.datetime_start)),
+            in_utc(trial.datetime_complete, _fold(trial.datetime_complete)),
         )
 
     def _add_values(self, values: list[Any], trial_id: int, trial: FrozenTrial) -> None:
@@ -325,6 +338,11 @@ def _add_attributes(values: list[Any], trial_id: int, attributes: dict[str, Any]
         values += (trial_id, key, repr(value) if plain else json.dumps(value))
 
 
-def _utc(moment: dt.datetime | None) -> dt.datetime | None:
+def _fold(moment: dt.datetime | None) -> int:
+    """Return which of two hours of one name a local time is in; times that differ only there count as equal."""
+    return 0 if moment is None else moment.fold
+
+
+def _utc(moment: dt.datetime | None, fold: int) -> dt.datetime | None:
     """Return a local time as Optuna stores it: in UTC, without saying so."""
-    return None if moment is None else moment.astimezone(dt.UTC).replace(tzinfo=None)
+    return None if moment is None else moment.replace(fold=fold).astimezone(dt.UTC).replace(tzinfo=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import logging
 import warnings
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
@@ -14,7 +15,7 @@ from akq_dist.search.optuna_model import import_optuna
 from akq_dist.specs.units import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage
@@ -133,7 +134,8 @@ class OptunaView:
     def add(self, records: Sequence[TrialRecord]) -> None:
         """Append finished trials; the first one's number is the number of trials that the view has."""
         if records:
-            self._opened().add(records[0].number, [self._frozen(record) for record in records])
+            local_time = functools.cache(_local_time)
+            self._opened().add(records[0].number, [self._frozen(record, local_time) for record in records])
 
     def close(self) -> None:
         """Give the connections back."""
@@ -146,7 +148,8 @@ class OptunaView:
             raise AkqStudyError("internal: the Optuna view was used before it was opened.")
         return self._writer
 
-    def _frozen(self, record: TrialRecord) -> FrozenTrial:
+    def _frozen(self, record: TrialRecord, local_time: Callable[[int], dt.datetime]) -> FrozenTrial:
+        """Return a record as Optuna's own trial; all trials of a batch have the same two times."""
         from optuna.trial import FrozenTrial, TrialState
 
         state = {"complete": TrialState.COMPLETE, "fail": TrialState.FAIL, "pruned": TrialState.PRUNED}[
@@ -159,7 +162,10 @@ class OptunaView:
         attributes["akq.hash"] = record.hash
         if record.reason is not None:
             attributes["akq.reason"] = record.reason[:2000]
-        active = self._space.active(record.params)
+        active, distributions = self._space.names, self._distributions
+        if self._space.conditional:
+            active = self._space.active(record.params)
+            distributions = {name: distributions[name] for name in active}
         # Not through `create_trial`, which checks again what the space has made, at the price of all the rest.
         trial = FrozenTrial(
             number=record.number,
@@ -167,10 +173,10 @@ class OptunaView:
             state=state,
             value=None,
             values=list(record.values) if record.state == "complete" else None,
-            datetime_start=dt.datetime.fromtimestamp(record.started_ms / 1000.0),
-            datetime_complete=dt.datetime.fromtimestamp(record.ended_ms / 1000.0),
+            datetime_start=local_time(record.started_ms),
+            datetime_complete=local_time(record.ended_ms),
             params={name: record.params[name] for name in active},
-            distributions={name: self._distributions[name] for name in active},
+            distributions=distributions,
             user_attrs=attributes,
             system_attrs={},
             intermediate_values=values_at_looks(record.metrics),
@@ -197,6 +203,10 @@ def shown_metrics(study: StudyRecord, judge: Judge) -> frozenset[str]:
         return frozenset(study.outputs)
     named = {objective.output for objective in judge.objectives} | {name for name, _ in judge.constraints}
     return frozenset(name for name in study.outputs if name in named or name.partition(".")[0] in HEADLINES)
+
+
+def _local_time(ms: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(ms / 1000.0)
 
 
 class PublicWriter:

@@ -11,10 +11,11 @@ import hashlib
 import os
 import time
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from akq_dist.errors import TrackerError
-from akq_dist.record.sqlite import CACHED_STATEMENTS, insert_rows
+from akq_dist.record.sqlite import CACHED_STATEMENTS, insert_by_name, insert_rows
 from akq_dist.track.policy import is_http
 
 if TYPE_CHECKING:
@@ -57,6 +58,14 @@ _METRIC_COLUMNS = {
     "is_nan": "boolean",
     "run_uuid": "text",
 }
+_BY_NAME = {
+    "tags": ("(key, value, run_uuid)", "n0, value, o0"),
+    "params": ("(key, value, run_uuid)", "n0, value, o0"),
+    "metrics": ("(key, value, timestamp, step, is_nan, run_uuid)", "n0, value, o1, 0, 0, o0"),
+}
+"""Tables with a row for each name that a run has a value under: columns, and what goes there (`insert_by_name`)."""
+_SPARSE = 4
+"""A table of runs and names that is emptier than one in so many is not written as such."""
 _LATEST = "latest_metrics"
 """The newest value of each metric of a run: of runs made here the only one, so these rows are copies."""
 _COLUMNS = {
@@ -164,7 +173,7 @@ class BulkWriter:
             self._check(connection)
             self._find_dataset(connection)
             states = self._states(connection, list(by_id))
-            rows: dict[str, list[Any]] = {table: [] for table in _COLUMNS if table != _LATEST}
+            rows = _Rows()
             new = [ident for ident in by_id if ident not in states]
             now_ms = time.time_ns() // 1_000_000
             for ident, trial in by_id.items():
@@ -175,9 +184,10 @@ class BulkWriter:
                         self._add_rows(rows, ident, values, now_ms)
                     if state is not None or values.files:
                         unfinished.append((ident, values))
-            for table, cells in rows.items():
-                if cells:
-                    self._inserts.run(connection, table, cells)
+            for table, cells in rows.whole.items():
+                self._inserts.run(connection, table, cells)
+            for table, found in rows.by_name.items():
+                self._inserts.named(connection, table, found)
             if new:
                 self._inserts.latest(connection, min(new), max(new))
         left.n_new += len(new)
@@ -220,14 +230,10 @@ class BulkWriter:
         )
         return {row[0]: (row[1], row[2]) for row in connection.execute(query, {"ids": ids})}
 
-    def _add_rows(self, rows: dict[str, list[Any]], ident: str, values: RunValues, now_ms: int) -> None:
-        """Add the rows of a run to those of each table, as the client would have left them.
-
-        Of a table the values of all rows stand one after another: many small tuples would keep the garbage
-        collector busier than all the rest.
-        """
+    def _add_rows(self, rows: _Rows, ident: str, values: RunValues, now_ms: int) -> None:
+        """Add what a run is made of, as the client would have left it."""
         running = bool(values.files)
-        rows["runs"] += (
+        rows.whole["runs"] += (
             ident,
             values.name,
             "UNKNOWN",
@@ -244,19 +250,30 @@ class BulkWriter:
             self._artifact_uri.replace(_PLACEHOLDER, ident),
             self._experiment_id,
         )
-        tags, params, metrics = rows["tags"], rows["params"], rows["metrics"]
-        for key, text in values.tags.items():
-            tags += (key, text, ident)
-        tags += ("mlflow.runName", values.name, ident)
-        for key, text in values.params.items():
-            params += (key, text, ident)
-        for key, value in values.metrics.items():
-            metrics += (key, value, values.end_ms, 0, False, ident)
+        rows.by_name["tags"].append(((ident,), {**values.tags, "mlflow.runName": values.name}))
+        rows.by_name["params"].append(((ident,), values.params))
+        rows.by_name["metrics"].append(((ident, values.end_ms), values.metrics))
         if self._dataset_id:
             # An input has an id of its own; that of the run grows with time as well.
-            rows["inputs"] += (ident, "DATASET", self._dataset_id, "RUN", ident, 0)
+            rows.whole["inputs"] += (ident, "DATASET", self._dataset_id, "RUN", ident, 0)
             for tag in self._dataset.tags:
-                rows["input_tags"] += (ident, tag.key, tag.value)
+                rows.whole["input_tags"] += (ident, tag.key, tag.value)
+
+
+@dataclass
+class _Rows:
+    """What a transaction inserts."""
+
+    whole: dict[str, list[Any]] = field(
+        default_factory=lambda: {table: [] for table in ("runs", "inputs", "input_tags")}
+    )
+    """For each table the values of all rows, one after another: many small tuples would keep the garbage
+    collector busier than all the rest. Runs come first: all others refer to them.
+    """
+    by_name: dict[str, list[tuple[tuple[Any, ...], Mapping[str, Any]]]] = field(
+        default_factory=lambda: {table: [] for table in _BY_NAME}
+    )
+    """For each table the run, where metrics have their time beside it, and its values by name."""
 
 
 def run_id(parent_id: str, number: int) -> str:
@@ -305,12 +322,44 @@ class _Inserts:
         from sqlalchemy import text
 
         columns = list(_COLUMNS[table])
+        if not values:
+            return
         if self._is_sqlite:
             # The driver takes them as they are, which is twice as fast as binding them by name.
             insert_rows(connection.exec_driver_sql, table, columns, values, "ON CONFLICT DO NOTHING")
             return
         arrays = {name: values[ix :: len(columns)] for ix, name in enumerate(columns)}
         connection.execute(text(self._statements[table]), arrays)
+
+    def named(
+        self, connection: Any, table: str, found: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
+    ) -> None:
+        """Insert the values that runs have under names."""
+        names = tuple(dict.fromkeys(chain.from_iterable(values for _, values in found)))
+        if not names:
+            return
+        n_values = sum(len(values) for _, values in found)
+        if not self._is_sqlite or len(names) * len(found) > _SPARSE * n_values:
+            cells: list[Any] = []
+            for owner, values in found:
+                for key, value in values.items():
+                    cells += (
+                        (key, value, owner[1], 0, False, owner[0])
+                        if table == "metrics"
+                        else (key, value, *owner)
+                    )
+            self.run(connection, table, cells)
+            return
+        wide: list[Any] = []
+        for owner, values in found:
+            wide += owner
+            wide += map(values.get, names)
+        columns, wanted = _BY_NAME[table]
+        keys = [(name,) for name in names]
+        execute = connection.exec_driver_sql
+        insert_by_name(
+            execute, f"{table} {columns}", wanted, keys, wide, len(found[0][0]), "ON CONFLICT DO NOTHING"
+        )
 
     def latest(self, connection: Any, first_id: str, last_id: str) -> None:
         """Give the runs between two ids, whose metrics are there, their newest metrics, by a copy in the database.

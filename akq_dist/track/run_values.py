@@ -22,6 +22,7 @@ MAX_KEY_CHARS = 250
 TRIALS_PER_BLOCK = 100
 """Runs carry the number of their block, because MLflow can search a tag for one value but not for a list."""
 _STATUS = {"complete": "FINISHED", "fail": "FAILED", "pruned": "KILLED"}
+_SHORT_INT = 2**63
 _BAD_KEY = re.compile(r"[^A-Za-z0-9_\-. :/]")
 
 
@@ -109,6 +110,9 @@ def sweep_params(settings: Any) -> TextValues:
 
 def split_metrics(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, str]]:
     """Separate finite metrics, under safe names, from the others."""
+    if math.isfinite(sum(metrics.values())):
+        # Nearly always: one that is not finite leaves no finite sum.
+        return dict(zip(_clean_keys(tuple(metrics)), map(float, metrics.values()), strict=True)), {}
     finite: dict[str, float] = {}
     undefined: dict[str, str] = {}
     for name, value in metrics.items():
@@ -117,6 +121,11 @@ def split_metrics(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[
         else:
             undefined[name] = str(value)
     return finite, undefined
+
+
+@functools.lru_cache(64)
+def _clean_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(clean_key, keys))
 
 
 @functools.lru_cache(4_096)
@@ -142,6 +151,9 @@ class TextValues:
     def param(self, name: str, value: Any) -> None:
         """Add a parameter."""
         key = clean_key(name)
+        if type(value) is float or (type(value) is int and abs(value) < _SHORT_INT):
+            self.params[key] = repr(value)
+            return
         self.params[key] = self._fit(key, _text(value), MAX_PARAM_CHARS, "params")
 
     def tag(self, key: str, value: str) -> None:
@@ -160,6 +172,8 @@ class TextValues:
 
 def _storable(text: str) -> str:
     """Write what no database stores, half characters and NUL, as escapes."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 

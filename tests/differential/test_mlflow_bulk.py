@@ -251,14 +251,14 @@ def test_a_study_of_an_older_release_goes_on_with_the_client(store: Store) -> No
 def test_a_trial_that_the_database_refuses_goes_through_the_client(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = bulk._Inserts.run
+    plain = bulk._Inserts.named
 
-    def refusing(self: Any, connection: Any, table: str, values: list[Any]) -> None:
-        if "odd" in values:
+    def refusing(self: Any, connection: Any, table: str, found: Sequence[Any]) -> None:
+        if any("odd" in values for _, values in found):
             raise ValueError("a value that cannot be stored")
-        plain(self, connection, table, values)
+        plain(self, connection, table, found)
 
-    monkeypatch.setattr(bulk._Inserts, "run", refusing)
+    monkeypatch.setattr(bulk._Inserts, "named", refusing)
     records = [trial(number) for number in range(20)]
     records[13] = trial(13, params={"odd": 1})
     tracker = store.tracker()
