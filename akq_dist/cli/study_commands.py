@@ -76,14 +76,7 @@ def best(name: str, n: int, ledger: Path, *, as_json: bool) -> int:
     with opened(ledger) as book:
         study = find_study(book, name)
         records = best_records(_store(book, study), n)
-    if as_json:
-        print_json({"study": study.name, "best": [_plain(record) for record in records]})
-        return 0
-    if not records:
-        say("no trial is complete and meets the constraints")
-        return 0
-    print_best(study, records)
-    return 0
+    return _print_records("best", study, records, as_json=as_json)
 
 
 def pareto(name: str, ledger: Path, *, as_json: bool) -> int:
@@ -93,13 +86,16 @@ def pareto(name: str, ledger: Path, *, as_json: bool) -> int:
     with opened(ledger) as book:
         study = find_study(book, name)
         records = best_of(_store(book, study))
+    return _print_records("pareto", study, records, as_json=as_json)
+
+
+def _print_records(what: str, study: StudyRecord, records: list[TrialRecord], *, as_json: bool) -> int:
     if as_json:
-        print_json({"study": study.name, "pareto": [_plain(record) for record in records]})
-        return 0
-    if not records:
+        print_json({"study": study.name, what: [_plain(record) for record in records]})
+    elif records:
+        print_best(study, records)
+    else:
         say("no trial is complete and meets the constraints")
-        return 0
-    print_best(study, records)
     return 0
 
 

@@ -89,52 +89,40 @@ class EntrySpec(Spec):
         return "limit" if self.limit is not None else "stop" if self.stop is not None else "market"
 
 
-class ProtectionSpec(Spec):
-    """A protective level: a share of the price (`pct`, 0.05 is five percent) or a distance (`abs`)."""
+class DistanceSpec(Spec):
+    """How far a level is away: a share of the price (`pct`, 0.05 is five percent) or a distance (`abs`)."""
 
     pct: Expression | None = None
     abs: Expression | None = None
+
+    @model_validator(mode="after")
+    def _one_distance(self) -> Self:
+        _exactly_one(self, ("pct", "abs"))
+        return self
+
+    @property
+    def kind(self) -> Literal["pct", "abs"]:
+        """Which of the two is given."""
+        return "pct" if self.pct is not None else "abs"
+
+    @property
+    def distance(self) -> str:
+        """The expression that is given."""
+        return self.pct or self.abs or ""
+
+
+class ProtectionSpec(DistanceSpec):
+    """A protective level: a share of the price (`pct`, 0.05 is five percent) or a distance (`abs`)."""
+
     from_: Literal["fill", "signal"] = Field(default="fill", alias="from")
     """Price that the level is measured from: the fill after slippage, or the close of the decision."""
 
-    @model_validator(mode="after")
-    def _one_distance(self) -> Self:
-        _exactly_one(self, ("pct", "abs"))
-        return self
 
-    @property
-    def kind(self) -> Literal["pct", "abs"]:
-        """Which of the two is given."""
-        return "pct" if self.pct is not None else "abs"
-
-    @property
-    def distance(self) -> str:
-        """The expression that is given."""
-        return self.pct or self.abs or ""
-
-
-class TrailingSpec(Spec):
+class TrailingSpec(DistanceSpec):
     """A stop that follows the price: a share of it (`pct`) or a distance (`abs`)."""
 
-    pct: Expression | None = None
-    abs: Expression | None = None
     on: Literal["high", "close"] = "high"
     """What moves the level: the high (low of a short position) or the close of completed bars."""
-
-    @model_validator(mode="after")
-    def _one_distance(self) -> Self:
-        _exactly_one(self, ("pct", "abs"))
-        return self
-
-    @property
-    def kind(self) -> Literal["pct", "abs"]:
-        """Which of the two is given."""
-        return "pct" if self.pct is not None else "abs"
-
-    @property
-    def distance(self) -> str:
-        """The expression that is given."""
-        return self.pct or self.abs or ""
 
 
 class RebalanceSpec(Spec):

@@ -83,12 +83,9 @@ def write_bars(path: Path, seed: int = 5, n: int = 150) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    write_bars(tmp_path / "bars.parquet")
-    (tmp_path / "hold.py").write_text(STRATEGY)
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SPEC))
-    return tmp_path
+def folder(folder: Path) -> Path:
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(SPEC))
+    return folder
 
 
 def run(*overrides: str, **options: Any) -> Sweep:

@@ -15,16 +15,13 @@ from akq_dist.errors import AkqUsageError
 from akq_dist.optimize import optimize
 from akq_dist.sweep import sweep
 
-from .test_sweep_end_to_end import SPEC, STRATEGY, write_bars
+from .test_sweep_end_to_end import SPEC
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    write_bars(tmp_path / "bars.parquet")
-    (tmp_path / "hold.py").write_text(STRATEGY)
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SPEC))
-    return tmp_path
+def folder(folder: Path) -> Path:
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(SPEC))
+    return folder
 
 
 def test_a_grid_equals_the_sweep_over_it_and_writes_nothing() -> None:

@@ -11,7 +11,7 @@ import yaml
 from akq_dist.errors import AkqStudyError
 from akq_dist.sweep import Sweep, report_study, sweep
 
-from .test_sweep_end_to_end import SPEC, STRATEGY, write_bars
+from .test_sweep_end_to_end import SPEC
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,14 +38,6 @@ class Outside(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._is_text:
             self.words.append(data)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    write_bars(tmp_path / "bars.parquet")
-    (tmp_path / "hold.py").write_text(STRATEGY)
-    return tmp_path
 
 
 def made(folder: Path, **sections: Any) -> Sweep:

@@ -16,7 +16,7 @@ from akq_dist.errors import AkqStudyError, AkqUsageError
 from akq_dist.search import returns as returns_module
 from akq_dist.sweep import Sweep, sweep
 
-from .test_sweep_end_to_end import SPEC, write_bars
+from .test_sweep_end_to_end import SPEC
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,11 +45,9 @@ HOLD: dict[str, Any] = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    write_bars(tmp_path / "bars.parquet")
-    (tmp_path / "hold.py").write_text(STRATEGY)
-    return tmp_path
+def folder(folder: Path) -> Path:
+    (folder / "hold.py").write_text(STRATEGY)
+    return folder
 
 
 def run(folder: Path, **sections: Any) -> Sweep:

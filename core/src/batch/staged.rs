@@ -5,7 +5,7 @@ use super::columns::ColumnBuffers;
 use super::tally::Tally;
 use super::workers::{Worker, Workers};
 use super::{Batch, BatchOutcome, Extras, TrialOutcome, full_rows, measure, needs_rules};
-use crate::analysis::N_METRICS;
+use crate::analysis::{N_METRICS, Scratch};
 use crate::data::{Panel, RowSteps, Timeline, Window};
 use crate::engine::{Engine, Keep, Progress, RunSpec};
 use crate::error::EngineError;
@@ -371,40 +371,13 @@ impl Task<'_> {
         worker.timeline.rebuild(batch.panel, &[asset], batch.plan.spec().window, batch.cancel)?;
         let source = batch.rules.source(batch.panel.asset(asset));
         worker.evaluator.begin(batch.graph, source.len());
-        for (ix, (cell, row)) in self.cells.iter_mut().zip(self.rows.chunks_mut(N_METRICS)).enumerate() {
-            let trial = self.first_trial + ix;
-            if !is_under_way[trial] {
-                continue;
-            }
-            let going = match std::mem::take(cell) {
-                Cell::Fresh => {
-                    let mut paused = Box::<Paused>::default();
-                    let filled =
-                        batch.graph.trial(trial).map_err(|error| error.clone().into()).and_then(|bound| {
-                            paused.columns.fill_one(
-                                batch.rules,
-                                batch.graph,
-                                bound,
-                                &mut worker.evaluator,
-                                &source,
-                            )
-                        });
-                    filled.map(|()| paused)
-                }
-                Cell::Paused(paused) => Ok(paused),
-                other => {
-                    *cell = other;
-                    continue;
-                }
-            };
-            let run = |mut paused: Box<Paused>| {
-                paused.go_on(batch, trial, self.universe, &worker.timeline, until)?;
-                measure(batch.plan, paused.engine.record(), &worker.timeline, &mut worker.scratch, row);
-                Ok(if until.is_some() { Cell::Paused(paused) } else { Cell::Done })
-            };
-            *cell = ended(going.and_then(run))?;
-        }
-        Ok(())
+        let Worker { timeline, evaluator, scratch, .. } = worker;
+        self.each_account(batch, is_under_way, timeline, scratch, until, |trial| {
+            let mut paused = Box::<Paused>::default();
+            let bound = batch.graph.trial(trial).map_err(Clone::clone)?;
+            paused.columns.fill_one(batch.rules, batch.graph, bound, evaluator, &source)?;
+            Ok(paused)
+        })
     }
 
     fn of_all_assets(
@@ -415,13 +388,28 @@ impl Task<'_> {
         shared: &SharedSteps,
         until: Option<i32>,
     ) -> Result<(), EngineError> {
+        self.each_account(batch, is_under_way, &shared.timeline, &mut worker.scratch, until, |trial| {
+            Paused::with_all_assets(batch, trial, shared)
+        })
+    }
+
+    /// Lets the account of every trial that is under way go on; `begin` makes those that have not begun.
+    fn each_account(
+        &mut self,
+        batch: &Batch<'_>,
+        is_under_way: &[bool],
+        timeline: &Timeline,
+        scratch: &mut Scratch,
+        until: Option<i32>,
+        mut begin: impl FnMut(usize) -> Result<Box<Paused>, EngineError>,
+    ) -> Result<(), EngineError> {
         for (ix, (cell, row)) in self.cells.iter_mut().zip(self.rows.chunks_mut(N_METRICS)).enumerate() {
             let trial = self.first_trial + ix;
             if !is_under_way[trial] {
                 continue;
             }
             let going = match std::mem::take(cell) {
-                Cell::Fresh => Paused::with_all_assets(batch, trial, shared),
+                Cell::Fresh => begin(trial),
                 Cell::Paused(paused) => Ok(paused),
                 other => {
                     *cell = other;
@@ -429,8 +417,8 @@ impl Task<'_> {
                 }
             };
             let run = |mut paused: Box<Paused>| {
-                paused.go_on(batch, trial, self.universe, &shared.timeline, until)?;
-                measure(batch.plan, paused.engine.record(), &shared.timeline, &mut worker.scratch, row);
+                paused.go_on(batch, trial, self.universe, timeline, until)?;
+                measure(batch.plan, paused.engine.record(), timeline, scratch, row);
                 Ok(if until.is_some() { Cell::Paused(paused) } else { Cell::Done })
             };
             *cell = ended(going.and_then(run))?;
