@@ -16,6 +16,7 @@ from akq_dist.errors import AkqError, ExecutorError
 from akq_dist.record.serial import SerialExecutor
 from akq_dist.search.storage import OptunaView
 from akq_dist.sweep import sweep, verify
+from akq_dist.track.bulk import BulkWriter
 
 from .test_sweep_end_to_end import SPEC, write_bars
 
@@ -59,12 +60,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between attempts at a view, and patience with it, that a test can wait for."""
+    for name, pause_s in (
+        ("FIRST_PAUSE_S", 0.01),
+        ("LONGEST_PAUSE_S", 0.02),
+        ("NEVER_REACHED_S", 0.3),
+        ("AWAY_S", 0.3),
+    ):
+        monkeypatch.setattr(f"akq_dist.record.follower.{name}", pause_s)
+
+
 def write_spec(folder: Path, ledger: str, optuna: str | None = None, mlflow: str | None = None) -> None:
     spec = {
         **SPEC,
         "search": {"sampler": "tpe", "trials": N_TRIALS, "seed": 3, "group": 2},
         "run": {"executor": "serial", "threads": 1, "batch": 2},
-        "track": {"mlflow": mlflow, "artifacts": "none"},
+        "track": {"mlflow": mlflow, "artifacts": "best:2"},
         "storage": {"optuna": optuna, "ledger": ledger},
     }
     (folder / "sweep.yaml").write_text(yaml.safe_dump(spec))
@@ -77,14 +90,16 @@ def run_once() -> str:
     return found
 
 
-def every_fault(folder: Path, fault: Fault, *, for_good: bool, name: str, fatal: bool, **stores: str) -> int:
-    """Fail each call in turn; return how many there were.
+def every_fault(
+    folder: Path, fault: Fault, *, for_good: bool, name: str, fatal: bool, step: int = 1, **stores: str
+) -> int:
+    """Fail each call in turn, or every few; return how many there were.
 
     A `fatal` fault may end the sweep with a named error; any other leaves its result as it is.
     """
     write_spec(folder, f"{name}-0.db", **{key: url.format(n=0) for key, url in stores.items()})
     expected = run_once()
-    for n in range(1, MOST_CALLS):
+    for n in range(1, MOST_CALLS, step):
         write_spec(folder, f"{name}-{n}.db", **{key: url.format(n=n) for key, url in stores.items()})
         fault.arm(n, for_good=for_good)
         named = ""
@@ -96,7 +111,7 @@ def every_fault(folder: Path, fault: Fault, *, for_good: bool, name: str, fatal:
         met = fault.met
         fault.disarm()
         if not met:
-            return n - 1
+            return n - step
         assert run_once() == expected, f"after fault {n}"
         checked = verify("sweep.yaml")
         assert checked.ok, (n, checked.to_dict())
@@ -141,11 +156,10 @@ def test_every_call_of_the_executor(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert every_fault(folder, fault, for_good=for_good, name="executor", fatal=True) > 2
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 def test_every_call_of_the_optuna_view(folder: Path, monkeypatch: pytest.MonkeyPatch, for_good: bool) -> None:
     fault = Fault(lambda: ConnectionError("the database is away"))
-    monkeypatch.setattr("akq_dist.record.follower.FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("akq_dist.record.follower.LONGEST_PAUSE_S", 0.02)
     for name in ("open", "add"):
         own = getattr(OptunaView, name)
 
@@ -156,3 +170,56 @@ def test_every_call_of_the_optuna_view(folder: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(OptunaView, name, faulty)
     url = f"sqlite:///{folder}/optuna-{{n}}.db"
     assert every_fault(folder, fault, for_good=for_good, name="view", fatal=False, optuna=url) >= 2
+
+
+CLIENT_CALLS = (
+    "create_experiment",
+    "create_run",
+    "get_experiment",
+    "get_experiment_by_name",
+    "log_artifact",
+    "log_artifacts",
+    "log_batch",
+    "log_inputs",
+    "log_text",
+    "search_runs",
+    "set_tag",
+    "set_terminated",
+    "update_run",
+)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("for_good", "bulk", "step"),
+    [
+        pytest.param(False, True, 5, id="once, some"),
+        pytest.param(False, True, 1, id="once", marks=pytest.mark.slow),
+        pytest.param(True, True, 1, id="for good", marks=pytest.mark.slow),
+        pytest.param(False, False, 1, id="once, without bulk", marks=pytest.mark.slow),
+        pytest.param(True, False, 1, id="for good, without bulk", marks=pytest.mark.slow),
+    ],
+)
+def test_every_call_of_mlflow(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, for_good: bool, bulk: bool, step: int
+) -> None:
+    """The calls of its client, files included, and the transactions of the writer that does without it."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    fault = Fault(lambda: MlflowException("the server is away"))
+    for owner, names in ((MlflowClient, CLIENT_CALLS), (BulkWriter, ("write",))):
+        for name in names:
+            own = getattr(owner, name)
+
+            def faulty(self: Any, *args: Any, own: Any = own, **options: Any) -> Any:
+                fault()
+                return own(self, *args, **options)
+
+            monkeypatch.setattr(owner, name, faulty)
+    if not bulk:
+        monkeypatch.setattr("akq_dist.track.bulk.is_possible", lambda _: False)
+    url = f"sqlite:///{folder}/mlflow-{{n}}.db"
+    n_calls = every_fault(folder, fault, for_good=for_good, name="mlflow", fatal=False, step=step, mlflow=url)
+    print(f"{n_calls} calls")
+    assert n_calls > 10
