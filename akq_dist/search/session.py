@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from akq_dist.search.facts import environment
 from akq_dist.search.kept_source import keep_source
 from akq_dist.search.loop import LoopOutcome, LoopSettings, SearchLoop
 from akq_dist.search.policy import FailureLimit
-from akq_dist.search.prepare import prepare
+from akq_dist.search.prepare import prepare, spec_for_ledger
 from akq_dist.search.progress import Progress
 from akq_dist.search.storage import owner_of
 from akq_dist.search.study import make_feed, open_study
@@ -126,7 +126,7 @@ class Session:
     def _start_early(self, stack: ExitStack) -> Executor | None:
         """Let an executor that takes seconds to start begin while the data are read."""
         run = self._request.spec.run
-        if run.executor != "ray" and run.address is None:
+        if (run.executor != "ray" and run.address is None) or self._looks_finished():
             return None
         executor = make_executor("ray", run)
         stack.callback(executor.close)
@@ -134,6 +134,20 @@ class Session:
         if begin is not None:
             begin()
         return executor
+
+    def _looks_finished(self) -> bool:
+        """Tell from the ledger alone whether the study has every trial that is asked for."""
+        spec, options = self._request.spec, self._options
+        path = Path(spec.storage.ledger)
+        if options.new or not path.is_file():
+            return False
+        with closing(Ledger(path)) as ledger:
+            record = ledger.latest(spec.name) if options.study is None else ledger.find(options.study)
+            if record is None or record.budget is None:
+                return False
+            n_asked, n_open = TrialStore(ledger, record).numbers()
+        same_search = record.spec["search"] == spec_for_ledger(spec)["search"]
+        return same_search and n_open == 0 and n_asked >= record.budget
 
     def _open_study(self, ledger: Ledger, prepared: Prepared) -> OpenedStudy:
         url = prepared.spec.storage.optuna
