@@ -1,18 +1,44 @@
-"""Rows inserted from wide rows are those that a loop over owners and names would have inserted."""
+"""Rows into SQLite, many in a statement."""
 
 from __future__ import annotations
 
 import random
 import sqlite3
-from typing import Any
+from contextlib import closing
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from akq_dist.record.sqlite import insert_by_name
+from akq_dist.record.sqlite import PAGE_BYTES, insert_by_name, insert_rows, prepare_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("n", [0, 1, 4_000, 4_001, 40_000])
+def test_every_row_is_there_once_in_order_whatever_the_number(n: int) -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+    statements: list[str] = []
+
+    def execute(statement: str, values: tuple[Any, ...]) -> None:
+        statements.append(statement)
+        connection.execute(statement, values)
+
+    rows = [(ix, f"ü{ix}") for ix in range(n)]
+    insert_rows(execute, "t", ("a", "b"), list(chain.from_iterable(rows)))
+    assert connection.execute("SELECT * FROM t ORDER BY rowid").fetchall() == rows
+    assert len(statements) == -(-n // 4_000)
+    insert_rows(execute, "t", ("a", "b"), [0, "other", n + 1, "new"], "ON CONFLICT DO NOTHING")
+    assert connection.execute("SELECT b FROM t WHERE a IN (0, ?) ORDER BY a", (n + 1,)).fetchall() == [
+        ("ü0",) if n else ("other",),
+        ("new",),
+    ]
 
 
 @pytest.mark.parametrize("n_names", [1, 2, 7, 40, 1_203])
-def test_each_value_is_a_row_of_its_owner_and_name(n_names: int) -> None:
+def test_each_value_under_a_name_is_a_row(n_names: int) -> None:
     rng = random.Random(n_names)
     names = [(f"name {ix}", ix * 10) for ix in range(n_names)]
     # What SQL could take for something else, and nothing at all.
@@ -27,10 +53,22 @@ def test_each_value_is_a_row_of_its_owner_and_name(n_names: int) -> None:
             for (name, tag), cell in zip(names, cells, strict=True)
             if cell is not None
         ]
-    connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE TABLE t (name, value, at, tag, owner)")
-    into = "t (name, value, at, tag, owner)"
-    insert_by_name(connection.execute, into, "n0, value, o1, n1, o0", names, wide, 2)
-    found = connection.execute("SELECT * FROM t ORDER BY owner, tag").fetchall()
-    connection.close()
-    assert found == expected
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE t (name, value, at, tag, owner)")
+        into = "t (name, value, at, tag, owner)"
+        insert_by_name(connection.execute, into, "n0, value, o1, n1, o0", names, wide, 2)
+        assert connection.execute("SELECT * FROM t ORDER BY owner, tag").fetchall() == expected
+
+
+def test_a_file_that_is_made_keeps_its_settings_and_one_with_rows_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    prepare_file(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (a)")
+        connection.execute("INSERT INTO t VALUES (7)")
+        connection.commit()
+    prepare_file(path)
+    with closing(sqlite3.connect(path)) as again:
+        assert again.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert again.execute("PRAGMA page_size").fetchone() == (PAGE_BYTES,)
+        assert again.execute("SELECT a FROM t").fetchall() == [(7,)]
