@@ -209,6 +209,10 @@ class SweepInfo:
     tags: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts by file name that are kept with the sweep: what running a trial again takes beside the sweep file."""
+    params: Sequence[str] = ()
+    """Names of the parameters that are searched."""
+    shown_metrics: Sequence[str] = ()
+    """Metrics that a person looks at first."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from akq_dist.record.protocols import REPLAY_FILE, STRATEGY_FOLDER, SweepInfo
+from akq_dist.search.storage import shown_metrics
 from akq_dist.specs import to_yaml
 from akq_dist.specs.units import redact_url
 
@@ -66,6 +67,7 @@ def git_commit(folder: Path) -> str | None:
 
 def sweep_info(prepared: Prepared, study: StudyRecord) -> SweepInfo:
     """Return what a tracker is told about a sweep; no secret is in it."""
+    shown = shown_metrics(study, prepared.judge)
     return SweepInfo(
         study=study.name,
         study_id=study.id,
@@ -80,6 +82,8 @@ def sweep_info(prepared: Prepared, study: StudyRecord) -> SweepInfo:
         environment=environment(),
         git_commit=git_commit(prepared.request.file.base_dir),
         files=_replay_files(prepared),
+        params=study.params,
+        shown_metrics=[name for name in study.outputs if name in shown],
     )
 
 

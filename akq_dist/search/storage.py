@@ -77,7 +77,7 @@ class OptunaView:
         self._judge = judge
         self._distributions: dict[str, BaseDistribution] = {}
         self._space = space
-        self._shown = shown_metrics(study, judge)
+        self._copied = copied_metrics(study, judge)
         self._writer: TrialWriter | None = None
 
     @property
@@ -156,7 +156,7 @@ class OptunaView:
             record.state
         ]
         attributes: dict[str, Any] = {
-            name: value for name, value in record.metrics.items() if name in self._shown
+            name: value for name, value in record.metrics.items() if name in self._copied
         }
         attributes[TRIAL_KEY] = record.key
         attributes["akq.hash"] = record.hash
@@ -195,14 +195,19 @@ class OptunaView:
 
 
 def shown_metrics(study: StudyRecord, judge: Judge) -> frozenset[str]:
+    """Return the outputs that a person looks at first: of objective and constraints, and the usual ones."""
+    named = {objective.output for objective in judge.objectives} | {name for name, _ in judge.constraints}
+    return frozenset(name for name in study.outputs if name in named or name.partition(".")[0] in HEADLINES)
+
+
+def copied_metrics(study: StudyRecord, judge: Judge) -> frozenset[str]:
     """Return the outputs that each trial has as user attributes; the ledger and the tracker have all.
 
     Optuna makes an object of every attribute whenever it reads a study, and optuna-dashboard a column.
     """
     if study.spec.get("storage", {}).get("optuna_metrics") == "all":
         return frozenset(study.outputs)
-    named = {objective.output for objective in judge.objectives} | {name for name, _ in judge.constraints}
-    return frozenset(name for name in study.outputs if name in named or name.partition(".")[0] in HEADLINES)
+    return shown_metrics(study, judge)
 
 
 def _local_time(ms: int) -> dt.datetime:

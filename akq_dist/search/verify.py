@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from akq_dist.record.agreement import ViewCheck
 from akq_dist.search.optuna_model import import_optuna
-from akq_dist.search.storage import STUDY_ID, TRIAL_KEY, open_storage, shown_metrics
+from akq_dist.search.storage import STUDY_ID, TRIAL_KEY, copied_metrics, open_storage
 from akq_dist.specs.units import redact_url
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def check_optuna(url: str, store: TrialStore, judge: Judge) -> ViewCheck:
     wanted = [direction for _, direction in store.study.objectives]
     if directions != wanted:
         check.differ(f"directions are {', '.join(directions)}, the ledger has {', '.join(wanted)}")
-    shown = shown_metrics(store.study, judge)
-    _compare_all(check, settled_records(store), trials, judge, shown)
+    copied = copied_metrics(store.study, judge)
+    _compare_all(check, settled_records(store), trials, judge, copied)
     return check
 
 
@@ -69,7 +69,7 @@ def _compare_all(
     records: Iterable[TrialRecord],
     trials: list[FrozenTrial],
     judge: Judge,
-    shown: frozenset[str],
+    copied: frozenset[str],
 ) -> None:
     by_number: dict[int, FrozenTrial] = {}
     for trial in trials:
@@ -86,7 +86,7 @@ def _compare_all(
         if found is None:
             missing.add(record.number)
         else:
-            _compare(check, record, found, judge, shown)
+            _compare(check, record, found, judge, copied)
     check.lacks(missing)
     for number in sorted(by_number):
         check.surplus.append(str(number))
@@ -94,7 +94,7 @@ def _compare_all(
 
 
 def _compare(
-    check: ViewCheck, record: TrialRecord, trial: FrozenTrial, judge: Judge, shown: frozenset[str]
+    check: ViewCheck, record: TrialRecord, trial: FrozenTrial, judge: Judge, copied: frozenset[str]
 ) -> None:
     number = record.number
     check.compare(number, "the state", _STATES[record.state], trial.state.name)
@@ -105,7 +105,7 @@ def _compare(
     check.compare(number, "a parameter", _plain(held_params), _plain(trial.params))
     for name, value in record.metrics.items():
         # A study can have had more of them once; what is there has to be right.
-        if name in shown or name in trial.user_attrs:
+        if name in copied or name in trial.user_attrs:
             check.compare(number, name, value, trial.user_attrs.get(name))
     if record.state == "complete":
         for output, constraint in judge.constraints:

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
-
-from akq_dist.track.policy import is_http
-
-if TYPE_CHECKING:
-    from akq_dist.record.protocols import TrackerLinks
-
 
 _VIEW = "workflowType=machine_learning"
 """Pages open for language models otherwise, where the table of runs is hard to find."""
@@ -32,21 +25,14 @@ def trials_url(base: str, experiment_id: str, run_id: str, *, ascending: bool | 
     return f"{url}&orderByKey={quote('metrics.`objective`', safe='')}&orderByAsc={str(ascending).lower()}"
 
 
+def view_url(base: str, experiment_id: str, key: str) -> str:
+    """Return the page with the runs of an experiment as a view that the experiment keeps shows them."""
+    return f"{experiment_url(base, experiment_id)}&viewStateShareKey={quote(key, safe='')}"
+
+
 def run_url(base: str, experiment_id: str, run_id: str) -> str:
     """Return the page of one run."""
     return f"{_experiment(base, experiment_id)}/runs/{quote(run_id, safe='')}?{_VIEW}"
-
-
-def sweep_links(links: TrackerLinks, base: str | None = None) -> list[str]:
-    """Return the pages of a sweep; `base` is a UI that serves its store, unless the store is a server.
-
-    Empty where the store is a database and no UI is known.
-    """
-    if base is None:
-        if not is_http(links.tracking_uri):
-            return []
-        base = without_user(links.tracking_uri)
-    return [run_url(base, links.experiment_id, links.run_id), experiment_url(base, links.experiment_id)]
 
 
 def without_user(url: str) -> str:

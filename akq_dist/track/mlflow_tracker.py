@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from akq_dist.errors import TrackerError
 from akq_dist.record.protocols import SweepInfo, TrackerLinks
-from akq_dist.track import bulk, mlflow_env, registry, store
+from akq_dist.track import bulk, mlflow_env, notes, registry, store
 from akq_dist.track.policy import is_http
 from akq_dist.track.run_values import (
+    MAX_TAG_CHARS,
+    SOURCE,
     TRIALS_PER_BLOCK,
     TextValues,
     clean_key,
@@ -48,6 +50,7 @@ _MAX_PARAMS, _MAX_METRICS, _MAX_TAGS, _MAX_ENTITIES = 100, 1_000, 100, 1_000
 _MAX_DIGEST_CHARS = 36
 _SAMPLE_ROWS = 1_000
 _WRITER_TAG, _BULK, _PUBLIC = "akq.writer", "bulk", "public"
+_NOTE = "mlflow.note.content"
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Without it the UI takes runs for those of a language model."""
 
@@ -196,6 +199,8 @@ class MlflowTracker:
         with self._requests():
             run_id = self._run_ids([trial.number]).get(trial.number)
             self._client.set_tag(self._parent_id, "akq.winner", run_id or "")
+            note = f"{notes.description(info)}\n\n{notes.winner(info, trial, self._parent_id)}"
+            self._client.set_tag(self._parent_id, _NOTE, note[:MAX_TAG_CHARS])
             registry.promote(
                 self._client, store.safe_name(self._experiment), self._parent_id, run_id, trial, info
             )
@@ -261,6 +266,9 @@ class MlflowTracker:
         self._dataset = _dataset_input(info)
         if found is None or not found.inputs.dataset_inputs:
             self._client.log_inputs(self._parent_id, [self._dataset])
+        self._client.set_experiment_tag(
+            self._experiment_id, notes.view_tag(self._parent_id), notes.trials_view(info, self._parent_id)
+        )
         if self._bulk is not None:
             self._bulk.use_dataset(self._dataset)
         files = {"sweep.yaml": info.spec_yaml, **texts.files, **info.files}
@@ -469,23 +477,15 @@ def _sweep_texts(info: SweepInfo) -> TextValues:
     except yaml.YAMLError:
         settings = None
     texts = sweep_params(settings if isinstance(settings, dict) else {})
-    goals = ", ".join(f"{direction} {output}" for output, direction in info.objectives)
-    n_symbols = len(info.symbols)
     texts.tags |= {
         "akq.build": info.build,
         "akq.data_digest": info.data_digest,
         "akq.seed": str(info.seed),
         "akq.study": info.study,
-        "mlflow.source.name": "akq sweep",
-        "mlflow.source.type": "LOCAL",
+        **SOURCE,
         "mlflow.user": _user(),
     }
-    texts.tag(
-        "mlflow.note.content",
-        f"Sweep **{info.study}**: {goals or 'no objective'} over {n_symbols:,} "
-        f"{'symbol' if n_symbols == 1 else 'symbols'}, {info.n_rows:,} bars of {info.data_source}. "
-        f"Seed {info.seed}, engine {info.build}. Every trial is a child run and a row of trials.parquet.",
-    )
+    texts.tag(_NOTE, notes.description(info))
     if info.git_commit:
         texts.tags["mlflow.source.git.commit"] = info.git_commit
     for key, value in info.tags.items():

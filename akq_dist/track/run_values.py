@@ -21,6 +21,8 @@ MAX_TAG_CHARS = 5_000
 MAX_KEY_CHARS = 250
 TRIALS_PER_BLOCK = 100
 """Runs carry the number of their block, because MLflow can search a tag for one value but not for a list."""
+SOURCE = {"mlflow.source.name": "akq sweep", "mlflow.source.type": "LOCAL"}
+"""What MLflow's pages show as the source of a run."""
 _STATUS = {"complete": "FINISHED", "fail": "FAILED", "pruned": "KILLED"}
 _SHORT_INT = 2**63
 _BAD_KEY = re.compile(r"[^A-Za-z0-9_\-. :/]")
@@ -63,6 +65,7 @@ def trial_values(record: TrialRecord, info: SweepInfo, parent_id: str) -> RunVal
                 undefined[output] = "nan"
     texts.tags |= {
         "mlflow.parentRunId": parent_id,
+        **SOURCE,
         "akq.kind": "trial",
         "akq.study_id": info.study_id,
         "akq.number": str(record.number),

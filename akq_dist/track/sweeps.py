@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 
 from akq_dist.record.protocols import TrackerLinks
-from akq_dist.track import mlflow_env, store
+from akq_dist.track import mlflow_env, notes, store
+from akq_dist.track.links import run_url, trials_url, view_url
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,17 @@ class TrackedSweep:
     links: TrackerLinks
     ascending: bool | None
     """Whether small objectives are good; None where there are several objectives."""
+    has_view: bool
+    """Whether the experiment keeps a view of its trials."""
+
+    def urls(self, base: str) -> tuple[str, str]:
+        """Return the pages of the sweep and of all its trials at a UI that serves the store."""
+        experiment_id, run_id = self.links.experiment_id, self.links.run_id
+        if self.has_view:
+            trials = view_url(base, experiment_id, notes.view_key(run_id))
+        else:
+            trials = trials_url(base, experiment_id, run_id, ascending=self.ascending)
+        return run_url(base, experiment_id, run_id), trials
 
 
 def find_sweeps(uri: str, limit: int = 5) -> list[TrackedSweep]:
@@ -27,9 +39,9 @@ def find_sweeps(uri: str, limit: int = 5) -> list[TrackedSweep]:
     client_class = mlflow_env.import_client()
     try:
         client = client_class(tracking_uri=uri)
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        experiments = {found.experiment_id: found.tags for found in client.search_experiments()}
         runs = client.search_runs(
-            experiments,
+            list(experiments),
             "tags.`akq.kind` = 'sweep'",
             max_results=limit,
             order_by=["attributes.start_time DESC"],
@@ -42,6 +54,7 @@ def find_sweeps(uri: str, limit: int = 5) -> list[TrackedSweep]:
             run.info.status,
             TrackerLinks(uri, run.info.experiment_id, run.info.run_id),
             _ascending(run.data.params.get("objective", "")),
+            notes.view_tag(run.info.run_id) in experiments[run.info.experiment_id],
         )
         for run in runs
     ]

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from akq_dist.errors import AkqUsageError, MissingDependencyError, TrackerError
 from akq_dist.specs.units import redact_url
 from akq_dist.track import store
-from akq_dist.track.links import run_url, sweep_links, trials_url, without_user
+from akq_dist.track.links import without_user
 from akq_dist.track.mlflow_env import prepare_environment
 from akq_dist.track.policy import is_http
 from akq_dist.track.sweeps import find_sweeps
@@ -229,14 +229,10 @@ class UiServers:
         except TrackerError as error:
             announce(str(error))
             return []
-        if is_http(uri):
-            return [f"{sweep.study}: {sweep_links(sweep.links)[0]}" for sweep in sweeps]
         lines = []
         for sweep in sweeps:
-            found = sweep.links
-            trials = trials_url(base, found.experiment_id, found.run_id, ascending=sweep.ascending)
-            lines.append(f"{sweep.study}: {run_url(base, found.experiment_id, found.run_id)}")
-            lines.append(f"{sweep.study}, all trials: {trials}")
+            about, trials = sweep.urls(base)
+            lines += [f"{sweep.study}: {about}", f"{sweep.study}, all trials: {trials}"]
         return lines
 
 

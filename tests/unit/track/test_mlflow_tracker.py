@@ -16,7 +16,9 @@ import pytest
 
 from akq_dist.errors import TrackerError
 from akq_dist.track import MlflowOptions, MlflowTracker
+from akq_dist.track.notes import view_tag
 from akq_dist.track.run_values import trial_name
+from akq_dist.track.sweeps import find_sweeps
 
 from .tracked import SPEC, all_trials, details, sweep_info, trial
 
@@ -74,6 +76,7 @@ def test_a_sweep_is_read_back_whole(
     tracker.progress(2, {"best": 0.5, "odd": float("nan")})
     tracker.progress(5, {"best": 0.75})
     page = {"report.html": "<p>Über</p>"}
+    tracker.promote(records[3])
     tracker.finish("finished", all_trials(5), {"best.value": 0.75, "bad": float("inf")}, page)
 
     assert links.tracking_uri == store_uri
@@ -87,6 +90,15 @@ def test_a_sweep_is_read_back_whole(
     assert parent.data.tags["akq.build"] == "0.1.0-release-abc"
     assert parent.data.tags["mlflow.source.git.commit"] == "0123abcd"
     assert "maximize sharpe.median" in parent.data.tags["mlflow.note.content"]
+    assert "**Winner**: trial-000003" in parent.data.tags["mlflow.note.content"]
+    assert f"akq replay --run {links.run_id}" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.tags["mlflow.source.name"] == "akq sweep"
+    view = client(store_uri).get_experiment(links.experiment_id).tags[view_tag(links.run_id)]
+    assert links.run_id in json.loads(view)["searchFilter"]
+    held = next(sweep for sweep in find_sweeps(store_uri) if sweep.links == links)
+    about, table = held.urls("http://127.0.0.1:5000")
+    assert about.startswith(f"http://127.0.0.1:5000/#/experiments/{links.experiment_id}/runs/{links.run_id}")
+    assert table.endswith(f"viewStateShareKey=akq-{links.run_id}")
     assert parent.data.tags["undefined.bad"] == "inf"
     assert parent.data.metrics == {"best": 0.75, "best.value": 0.75}
     history = client(store_uri).get_metric_history(links.run_id, "best")
@@ -113,6 +125,8 @@ def test_a_sweep_is_read_back_whole(
     assert run.data.params == {"fast": "8", "slow": "53", "stop": "0.05"}
     assert run.data.metrics == {**record.metrics, "objective": record.values[0]}
     assert run.data.tags["akq.result_hash"] == "hash-3"
+    assert run.data.tags["mlflow.source.name"] == "akq sweep"
+    assert run.data.tags["mlflow.source.type"] == "LOCAL"
     assert (run.info.start_time, run.info.end_time) == (record.started_ms, record.ended_ms)
 
 

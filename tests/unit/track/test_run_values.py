@@ -30,6 +30,8 @@ def test_complete_trial() -> None:
     assert values.metrics == {**record.metrics, "objective": record.values[0]}
     assert values.tags == {
         "mlflow.parentRunId": "parent-1",
+        "mlflow.source.name": "akq sweep",
+        "mlflow.source.type": "LOCAL",
         "akq.kind": "trial",
         "akq.study_id": "6b8c0f1e-demo",
         "akq.number": "123",
