@@ -20,6 +20,7 @@ __all__ = [
     "Panel",
     "PanelError",
     "PaperSession",
+    "Parzen",
     "Plan",
     "RuleError",
     "RunResult",
@@ -41,6 +42,7 @@ __all__ = [
     "session_dates",
     "strategy_reference",
     "summarize_returns",
+    "tpe_suggest",
 ]
 
 __version__: Final[str]
@@ -521,4 +523,39 @@ def check_order(question: str) -> tuple[float, str | None]:
     `question` is JSON with `market` and `risk` as in a plan, `account` (`cash`, `holdings`, `peak_equity`,
     `date_equity`) and `order`. Returns its units and the reason of a refusal. Raises SpecError for a question
     without sense.
+    """
+
+@final
+class Parzen:
+    """A Parzen estimator: the density of some points, a kernel each, and a wide one that stands for not knowing.
+
+    An axis is `(low, high, step, log, n_choices)`: a number between `low` and `high` at multiples of `step` above
+    `low` (0: everywhere), spread over the logarithm with `log`; or a choice, where `n_choices` is above 0.
+    `points` is a C-contiguous float64 buffer of shape (n, axes), in the order of asking: the later, the more a
+    point weighs.
+    """
+
+    def __new__(cls, axes: Sequence[tuple[float, float, float, bool, int]], points: Any) -> Parzen: ...
+    def ln_density(self, points: Any) -> list[float]:
+        """Return logarithms: of a probability for choices and steps, of a density over [0, 1] for other numbers."""
+    def sample(self, n: int, seed: int) -> list[list[float]]:
+        """Draw n points; a seed has 64 bits and gives the same points on every machine."""
+
+def tpe_suggest(
+    axes: Sequence[tuple[float, float, float, bool, int]],
+    points: Any,
+    losses: Any,
+    depths: Any,
+    violations: Any,
+    running: Any,
+    *,
+    n: int,
+    n_startup: int,
+    n_candidates: int,
+    seed: int,
+) -> list[list[float]]:
+    """Return n points from one fit; the interpreter is released. See `akq_dist.search.tpe` and `Parzen`.
+
+    Buffers: `points` float64 of shape (k, axes), `losses`, `depths` and `violations` float64, `running` uint8.
+    Raises SpecError for an axis that cannot be searched and columns that differ in length.
     """

@@ -124,7 +124,7 @@ SAMPLERS: dict[str, PointSampler | ModelSampler] = {
     "qmc": PointSampler(
         lambda space, seed, options: SobolCandidates(space, seed, **options), {"scramble": bool}
     ),
-    "tpe": ModelSampler(_batch_tpe, _TPE, stand_in="optuna_tpe", libraries=("numpy",), revision=1),
+    "tpe": ModelSampler(_batch_tpe, _TPE, stand_in="optuna_tpe", libraries=(), revision=2),
     "optuna_tpe": ModelSampler(
         _from_optuna("TPESampler"), {**_TPE, "multivariate": bool, "constant_liar": bool, "group": bool}
     ),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from akq_dist.search.parzen import Axis
-from akq_dist.search.tpe import Seen, TpeSettings, suggest
+from akq_dist.search.tpe import Axis, Seen, TpeSettings, fit_seed, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,17 +44,14 @@ class TpeModel:
         self._sign = sign
         self._group = group
         self._settings = settings
-        self._points: list[NDArray[np.float64]] = []
-        """In units of the axes; the lists below have the same order."""
-        self._losses: list[float] = []
-        self._violations: list[float] = []
-        self._states: list[str] = []
+        self._seen = Seen(len(self._axes))
+        """In units of the axes."""
         self._rng = np.random.default_rng(0)
         self._made: list[NDArray[np.float64]] = []
         """Points of the last fit that have not been proposed, in reverse."""
 
     def load(self, entries: Sequence[Entry]) -> None:
-        self._points, self._losses, self._violations, self._states = [], [], [], []
+        self._seen = Seen(len(self._axes))
         self._made = []
         for ix, entry in enumerate(entries):
             self.give(entry.point)
@@ -67,41 +64,28 @@ class TpeModel:
 
     def propose(self) -> NDArray[np.float64]:
         if not self._made:
-            self._made = list(suggest(self._axes, self._seen(), self._group, self._rng, self._settings))[::-1]
+            seed = fit_seed(self._rng)
+            self._made = list(suggest(self._axes, self._seen, self._group, seed, self._settings))[::-1]
         point = self._made.pop()
-        self._add(point)
+        self._seen.add(point)
         row = self._row.copy()
         for (ix, param), value in zip(self._free, point.tolist(), strict=True):
             row[ix] = _from_axis(param, value)
         return row
 
     def give(self, point: NDArray[np.float64]) -> None:
-        self._add(np.array([_to_axis(param, float(point[ix])) for ix, param in self._free]))
+        self._seen.add(np.array([_to_axis(param, float(point[ix])) for ix, param in self._free]))
 
     def settle(self, entry_ix: int, entry: Entry) -> None:
-        self._states[entry_ix] = entry.state
         if entry.state == "complete":
-            self._losses[entry_ix] = self._sign * entry.values[0]
-            self._violations[entry_ix] = sum(max(0.0, violation) for violation in entry.violations)
-        elif entry.state == "rejected":
+            violation = sum(max(0.0, violation) for violation in entry.violations)
+            self._seen.complete(entry_ix, self._sign * entry.values[0], violation)
+        elif entry.state == "fail":
+            self._seen.leave_out(entry_ix)
+        else:
             # A refused point has no value; a broken constraint puts it among the bad ones.
-            self._violations[entry_ix] = 1.0
-
-    def _add(self, point: NDArray[np.float64]) -> None:
-        self._points.append(point)
-        self._losses.append(np.nan)
-        self._violations.append(0.0)
-        self._states.append("running")
-
-    def _seen(self) -> Seen:
-        # A trial that failed says nothing about values, as in Optuna.
-        told = [ix for ix, state in enumerate(self._states) if state != "fail"]
-        return Seen(
-            np.array([self._points[ix] for ix in told]).reshape(len(told), len(self._axes)),
-            np.array([self._losses[ix] for ix in told]),
-            np.array([self._violations[ix] for ix in told]),
-            np.array([self._states[ix] == "running" for ix in told], dtype=np.bool_),
-        )
+            violation = 1.0 if entry.state == "rejected" else 0.0
+            self._seen.stop(entry_ix, -math.inf, 0.0, violation)
 
 
 def model_axis(param: ParamDef) -> Axis:

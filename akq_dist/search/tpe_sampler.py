@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import warnings
 from collections import deque
@@ -17,8 +18,7 @@ from optuna.trial import TrialState
 
 from akq_dist.errors import AkqUsageError
 from akq_dist.search.memory import Entry, Memory
-from akq_dist.search.parzen import Axis
-from akq_dist.search.tpe import Seen, TpeSettings, suggest
+from akq_dist.search.tpe import Axis, Seen, TpeSettings, fit_seed, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -198,7 +198,7 @@ class BatchTPESampler(BaseSampler):
             sign = -1.0 if study.direction is StudyDirection.MAXIMIZE else 1.0
             history = self._histories[names] = _History(space, sign, self._window)
         seen = history.read(study, suggested)
-        points = suggest(history.axes, seen, n, self._rng, self._settings)
+        points = suggest(history.axes, seen, n, fit_seed(self._rng), self._settings)
         return [
             {
                 name: held.to_external_repr(value)
@@ -209,21 +209,24 @@ class BatchTPESampler(BaseSampler):
 
 
 class _History:
-    """The trials of a study that have all parameters of a space, as rows; it looks at a trial twice at most."""
+    """The trials of a study that have all parameters of a space; it looks at a trial again only while it runs."""
 
     def __init__(self, space: _Space, sign: float, window: int) -> None:
         self.space = dict(sorted(space.items()))
         self.axes = [_axis(held) for held in self.space.values()]
         self._sign = sign
         self._memory = Memory([sign], window)
+        self._ended = Seen(len(self.axes))
+        """Of the memory, in its order."""
         self._n_known = 0
         self._open: set[int] = set()
 
     def read(self, study: Study, suggested: Mapping[int, dict[str, Any]]) -> Seen:
-        """Take note of what has ended, and return the window and what is running."""
+        """Take note of what has ended, and return the window and what is running, until the next call."""
         trials = study.get_trials(deepcopy=False)
         self._open.update(range(self._n_known, len(trials)))
         self._n_known = len(trials)
+        self._ended.cut(len(self._memory.entries))
         running: list[NDArray[np.float64]] = []
         for number in sorted(self._open):
             trial = trials[number]
@@ -234,30 +237,39 @@ class _History:
             row = self._row({**suggested.get(number, {}), **trial.params})
             if row is not None:
                 running.append(row)
-        self._memory.compact()
-        entries = self._memory.entries
-        n_ended, n = len(entries), len(entries) + len(running)
-        losses, violations = np.full(n, np.nan), np.zeros(n)
-        for ix, entry in enumerate(entries):
-            if entry.values:
-                losses[ix] = self._sign * entry.values[0]
-            violations[ix] = sum(violation for violation in entry.violations if violation > 0.0)
-        points = np.array([entry.point for entry in entries] + running).reshape(n, len(self.axes))
-        return Seen(points, losses, violations, np.arange(n) >= n_ended)
+        if self._memory.compact():
+            self._ended.cut(0)
+            for entry in self._memory.entries:
+                self._settle(entry)
+        for row in running:
+            self._ended.add(row)
+        return self._ended
 
     def _add(self, trial: FrozenTrial) -> None:
         fits = all(trial.distributions.get(name) == held for name, held in self.space.items())
         row = self._row(trial.params) if fits and trial.state is not TrialState.FAIL else None
         if row is None:
             return
-        complete = trial.state is TrialState.COMPLETE
-        self._memory.add(Entry(trial.number, row))
-        self._memory.tell(
-            trial.number,
-            "complete" if complete else "pruned",
-            tuple(trial.values or ()) if complete else (),
-            tuple(trial.constraints.values()),
-        )
+        if trial.state is TrialState.COMPLETE:
+            state, values = "complete", tuple(trial.values or ())
+        else:
+            # The last step that it reached, and the value there.
+            state, values = "pruned", max(trial.intermediate_values.items(), default=())
+        entry = Entry(trial.number, row)
+        self._memory.add(entry)
+        self._memory.tell(trial.number, state, values, tuple(trial.constraints.values()))
+        self._settle(entry)
+
+    def _settle(self, entry: Entry) -> None:
+        row = self._ended.add(entry.point)
+        violation = sum(violation for violation in entry.violations if violation > 0.0)
+        if entry.state == "complete":
+            self._ended.complete(row, self._sign * entry.values[0], violation)
+        elif entry.values:
+            step, value = entry.values
+            self._ended.stop(row, step, math.inf if math.isnan(value) else self._sign * value, violation)
+        else:
+            self._ended.stop(row, -math.inf, 0.0, violation)
 
     def _row(self, params: Mapping[str, Any]) -> NDArray[np.float64] | None:
         if not self.space.keys() <= params.keys():

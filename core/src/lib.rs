@@ -56,6 +56,8 @@ pub mod batch;
 
 pub mod several;
 
+pub mod search;
+
 #[cfg(feature = "python")]
 #[expect(clippy::needless_pass_by_value, reason = "arguments from Python are handed over by value")]
 mod py;

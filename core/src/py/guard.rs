@@ -77,6 +77,11 @@ pub fn run_detached<T: Send>(
     })
 }
 
+/// Runs milliseconds of `work` in the calling thread without the interpreter: too short for a pool and for Ctrl-C.
+pub fn run_briefly<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    py.detach(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| panic_error(&*panic))
+}
+
 fn panic_error(panic: &(dyn std::any::Any + Send)) -> PyErr {
     let text = panic
         .downcast_ref::<&str>()

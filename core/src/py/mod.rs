@@ -25,6 +25,8 @@ mod risk;
 
 mod rows;
 
+mod search;
+
 mod session;
 
 mod strategy;
@@ -55,7 +57,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<session::PyPaperSession>()?;
     indicator::register(module)?;
     reference::register(module)?;
-    risk::register(module)
+    risk::register(module)?;
+    search::register(module)
 }
 
 const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };

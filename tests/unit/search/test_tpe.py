@@ -1,16 +1,13 @@
-"""The batch TPE: densities beside a plain sum of kernels, suggestions, and what bounds its cost."""
+"""The batch TPE: suggestions, and what bounds their cost."""
 
 from __future__ import annotations
 
-import math
-import random
 from typing import Any
 
 import numpy as np
 import pytest
 
-from akq_dist.search.parzen import Axis, Parzen
-from akq_dist.search.tpe import Seen, TpeSettings, spread, suggest
+from akq_dist.search.tpe import Axis, Seen, TpeSettings, suggest
 
 AXES = [
     Axis(-2.0, 3.0),
@@ -22,87 +19,26 @@ AXES = [
 ]
 
 
-def seen_of(points: Any, losses: Any, **changed: Any) -> Seen:
-    n = len(points)
-    held = {"violations": np.zeros(n), "running": np.zeros(n, dtype=bool)}
-    return Seen(np.asarray(points, dtype=float), np.asarray(losses, dtype=float), **{**held, **changed})
+def seen_of(points: Any, losses: Any, *, violations: Any = None, running: Any = None) -> Seen:
+    points = np.asarray(points, dtype=float)
+    seen = Seen(points.shape[1])
+    for ix, point in enumerate(points):
+        row = seen.add(point)
+        if running is None or not running[ix]:
+            seen.complete(row, losses[ix], 0.0 if violations is None else violations[ix])
+    return seen
 
 
-def normal_mass(low: float, high: float) -> float:
-    if low > 0:
-        low, high = -high, -low
-    return 0.5 * (math.erfc(-high / math.sqrt(2)) - math.erfc(-low / math.sqrt(2)))
-
-
-def plain_density(axes: list[Axis], centres: Any, weights: Any, point: Any) -> float:
-    """The mass of the cell around a point, or the density where there are no steps: one kernel after another."""
-    n = len(centres) + 1
-    narrowest = 1.0 / min(100.0, 1.0 + n)
-    total = 0.0
-    for k in range(n):
-        product = (weights[k] if k < n - 1 else 1.0) / (sum(weights) + 1.0)
-        for ix, axis in enumerate(axes):
-            if axis.n_choices:
-                hit = k < n - 1 and centres[k][ix] == point[ix]
-                product *= (hit + 1.0 / n) / ((k < n - 1) + axis.n_choices / n)
-                continue
-            units = sorted(axis.to_unit(np.array([c[ix] for c in centres])).tolist())
-            mu, sigma = 0.5, 1.0
-            if k < n - 1:
-                mu = float(axis.to_unit(np.array([centres[k][ix]]))[0])
-                at = units.index(mu)
-                gaps = [abs(units[j] - mu) for j in (at - 1, at + 1) if 0 <= j < len(units)]
-                sigma = min(max([*gaps, narrowest]), 1.0)
-            inside = normal_mass(-mu / sigma, (1 - mu) / sigma)
-            if axis.step:
-                low, high = (float(edge[0]) for edge in axis.cells(np.array([point[ix]])))
-                product *= normal_mass((low - mu) / sigma, (high - mu) / sigma) / inside
-            else:
-                z = (float(axis.to_unit(np.array([point[ix]]))[0]) - mu) / sigma
-                product *= math.exp(-0.5 * z * z) / sigma / inside
-        total += product
-    return total
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_densities_are_sums_of_kernels(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    pick = random.Random(seed)
-    axes = pick.sample(AXES, pick.randint(1, len(AXES)))
-    # Distinct numbers, so that a plain search finds the neighbours of each.
-    centres = spread(axes, 5, rng)
-    numbers = [ix for ix, axis in enumerate(axes) if not axis.n_choices]
-    while any(len(set(centres[:, ix].tolist())) < 5 for ix in numbers):
-        centres = spread(axes, 5, rng)
-    weights = rng.random(5)
-    points = spread(axes, 40, rng)
-    found = Parzen(axes, centres, weights).log_density(points)
-    wanted = np.log([plain_density(axes, centres.tolist(), weights.tolist(), p) for p in points.tolist()])
-    # Narrow cells are taken as a density: up to a constant that is the same for every point.
-    assert np.ptp(found - wanted) < 2e-2, (seed, axes)
-
-
-def test_samples_have_the_density_they_come_from() -> None:
-    axes = [Axis(0.0, 9.0, step=1.0), Axis(n_choices=3)]
-    estimate = Parzen(axes, np.array([[2.0, 1.0], [7.0, 0.0], [8.0, 0.0]]), np.array([1.0, 0.5, 0.5]))
-    cells = np.array([[value, choice] for value in range(10) for choice in range(3)], dtype=float)
-    mass = np.exp(estimate.log_density(cells))
-    assert mass.sum() == pytest.approx(1.0, abs=1e-5)
-    n = 40_000
-    drawn = estimate.sample(np.random.default_rng(3), n)
-    counts = np.array([(drawn == cell).all(axis=1).sum() for cell in cells])
-    assert counts.sum() == n, "every sample is on a step and a choice"
-    # Five standard deviations of each count.
-    assert (np.abs(counts - n * mass) < 5 * np.sqrt(n * mass) + 1).all()
+def some_points(n: int) -> Any:
+    return suggest(AXES, Seen(len(AXES)), n, 7)
 
 
 @pytest.mark.parametrize("n", [1, 7, 16])
 def test_suggestions_are_allowed_values_and_depend_on_the_arguments_alone(n: int) -> None:
-    rng = np.random.default_rng(5)
-    points = spread(AXES, 60, rng)
+    points = some_points(60)
     seen = seen_of(points, (points[:, 0] - 1) ** 2)
-    first, second = (suggest(AXES, seen, n, np.random.default_rng(9)) for _ in range(2))
-    assert first.tobytes() == second.tobytes()
+    first, second, other = (suggest(AXES, seen, n, seed) for seed in (9, 9, 10))
+    assert first.tobytes() == second.tobytes() != other.tobytes()
     assert first.shape == (n, len(AXES))
     for ix, axis in enumerate(AXES):
         top = axis.n_choices - 1 if axis.n_choices else axis.high
@@ -117,7 +53,7 @@ def test_suggestions_gather_where_the_good_points_are_without_meeting() -> None:
     axes = [Axis(0.0, 1.0), Axis(0.0, 1.0)]
     points = rng.random((200, 2))
     losses = ((points - 0.7) ** 2).sum(axis=1)
-    found = suggest(axes, seen_of(points, losses), 16, rng)
+    found = suggest(axes, seen_of(points, losses), 16, 3)
     assert np.median(np.abs(found - 0.7)) < 0.1
     assert len(np.unique(found, axis=0)) == 16
 
@@ -128,8 +64,8 @@ def test_a_known_point_is_left_alone_while_there_are_others() -> None:
     known = np.delete(grid, [3, 17, 30], axis=0)
     running = np.zeros(len(known), dtype=bool)
     running[:5] = True
-    losses = np.where(running, np.nan, known[:, 0])
-    found = suggest(axes, seen_of(known, losses, running=running), 1, np.random.default_rng(2))
+    losses = known[:, 0]
+    found = suggest(axes, seen_of(known, losses, running=running), 1, 2)
     assert found[0].tolist() in grid[[3, 17, 30]].tolist()
 
 
@@ -138,20 +74,18 @@ def test_broken_constraints_and_running_points_are_not_good_whatever_their_value
     points = rng.random((400, 1))
     # The best values are in the lower half, where the constraint is broken.
     seen = seen_of(points, points[:, 0], violations=np.where(points[:, 0] < 0.5, 1.0, 0.0))
-    found = suggest([Axis(0.0, 1.0)], seen, 32, rng)
+    found = suggest([Axis(0.0, 1.0)], seen, 32, 3)
     assert (found > 0.45).mean() > 0.8, found
-    seen = seen_of(points, np.where(points[:, 0] < 0.5, np.nan, points[:, 0]), running=points[:, 0] < 0.5)
-    found = suggest([Axis(0.0, 1.0)], seen, 32, rng)
+    seen = seen_of(points, points[:, 0], running=points[:, 0] < 0.5)
+    found = suggest([Axis(0.0, 1.0)], seen, 32, 3)
     assert (found > 0.45).mean() > 0.8, found
 
 
 def test_the_first_points_fill_every_axis() -> None:
-    found = suggest(
-        [Axis(0.0, 1.0), Axis(n_choices=4)], seen_of(np.empty((0, 2)), []), 16, np.random.default_rng(0)
-    )
+    found = suggest([Axis(0.0, 1.0), Axis(n_choices=4)], Seen(2), 16, 0)
     assert sorted((found[:, 0] * 16).astype(int).tolist()) == list(range(16))
     assert np.bincount(found[:, 1].astype(int)).tolist() == [4] * 4
-    assert suggest([Axis(2.0, 2.0)], seen_of(np.empty((0, 1)), []), 2, np.random.default_rng(0)).tolist() == [
+    assert suggest([Axis(2.0, 2.0)], Seen(1), 2, 0).tolist() == [
         [2.0],
         [2.0],
     ]
@@ -160,5 +94,59 @@ def test_the_first_points_fill_every_axis() -> None:
 def test_more_startup_points_than_have_ended_are_spread() -> None:
     points = np.full((30, 1), 0.5)
     seen = seen_of(points, np.zeros(30))
-    found = suggest([Axis(0.0, 1.0)], seen, 10, np.random.default_rng(0), TpeSettings(n_startup=31))
+    found = suggest([Axis(0.0, 1.0)], seen, 10, 0, TpeSettings(n_startup=31))
     assert sorted((found[:, 0] * 10).astype(int).tolist()) == list(range(10))
+
+
+def test_of_points_that_were_stopped_those_that_came_the_furthest_are_good() -> None:
+    rng = np.random.default_rng(6)
+    points = rng.random((300, 1))
+    seen = Seen(1)
+    for x in points[:, 0].tolist():
+        row = seen.add(np.array([x]))
+        # The lower half was stopped at once with the best values, the upper one later; nearest to 0.8 is best there.
+        seen.stop(row, 1.0 if x < 0.5 else 5.0, x - 9.0 if x < 0.5 else abs(x - 0.8), 0.0)
+    found = suggest([Axis(0.0, 1.0)], seen, 32, 3)
+    assert np.median(np.abs(found - 0.8)) < 0.1, found
+
+
+def test_a_group_is_the_same_as_its_points_asked_with_each_one_running() -> None:
+    """A suggestion joins the other points of the fit: the density is that of a fit from the beginning."""
+    points = some_points(150)
+    losses = (points[:, 0] - 1) ** 2
+    together = suggest(AXES, seen_of(points, losses), 2, 11)
+    first = suggest(AXES, seen_of(points, losses), 1, 11)
+    assert together[0].tobytes() == first[0].tobytes()
+    # Points that all have been proposed push the next one away from where they are.
+    crowd = np.repeat(first, 30, axis=0)
+    apart = suggest(
+        AXES,
+        seen_of(
+            np.concatenate([points, crowd]), [*losses, *[0.0] * 30], running=[*[False] * 150, *[True] * 30]
+        ),
+        16,
+        11,
+    )
+    near = np.abs(apart[:, 0] - first[0, 0]) < 0.1
+    alone = np.abs(suggest(AXES, seen_of(points, losses), 16, 11)[:, 0] - first[0, 0]) < 0.1
+    assert near.sum() < alone.sum()
+
+
+def test_columns_grow_and_leave_out_what_failed() -> None:
+    seen = Seen(2)
+    for ix in range(200):
+        row = seen.add(np.array([ix, -ix]))
+        if ix % 3 == 0:
+            seen.leave_out(row)
+        elif ix % 3 == 1:
+            seen.complete(row, float(ix), 0.5)
+    points, losses, depths, violations, running = seen.columns()
+    assert points.tolist() == [[ix, -ix] for ix in range(200) if ix % 3]
+    assert running.tolist() == [ix % 3 == 2 for ix in range(200) if ix % 3]
+    ended = ~running
+    assert losses[ended].tolist() == [ix for ix in range(200) if ix % 3 == 1]
+    assert (depths[ended] == np.inf).all()
+    assert (violations[ended] == 0.5).all()
+    seen.cut(3)
+    assert len(seen) == 3
+    assert seen.columns()[0].tolist() == [[1, -1], [2, -2]]
