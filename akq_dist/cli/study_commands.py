@@ -24,14 +24,14 @@ def list_studies(ledger: Path, *, as_json: bool) -> int:
     if as_json:
         print_json({"studies": rows})
         return 0
-    columns = ["study", "created", "complete", "failed", "asked", "of", "objective"]
+    columns = ["study", "created", "complete", "failed", "pruned", "open", "of", "objective"]
     print_table(
         columns,
         (
             [
                 row["study"],
                 row["created"],
-                *(row["trials"][name] for name in ("complete", "failed", "open", "total")),
+                *(row["trials"][name] for name in ("complete", "failed", "pruned", "open", "total")),
                 ", ".join(f"{name} {way}" for name, way in row["objectives"]),
             ]
             for row in rows

@@ -163,6 +163,10 @@ def validate(
         )
         if opened.openings > 1:
             say("this holdout has been looked at before: it is no test any more")
+    elif found.sealed_from is not None:
+        say(
+            f"the time from {found.sealed_from} on is sealed; --holdout runs the winner on it, and counts the look"
+        )
     return OK
 
 
@@ -261,8 +265,9 @@ def _report(handle: Sweep, again: str) -> None:
     where = ""
     if facts["executor"] is not None:
         where = f" on {facts['executor']} with {n_workers} worker{'s' * (n_workers != 1)}"
+    pruned = f"{trials['pruned']:,} pruned, " if trials["pruned"] else ""
     say(
-        f"{facts['study']}: {trials['complete']:,} complete, {trials['failed']:,} failed, "
+        f"{facts['study']}: {trials['complete']:,} complete, {trials['failed']:,} failed, {pruned}"
         f"{trials['cached']:,} from the cache, of {trials['total']:,} trials, "
         f"searched in {duration_text(facts['wall_s'])}{where} "
         f"({count_text(facts['trials_per_s'])} trials/s, {count_text(facts['bars_per_s'])} bars/s)"
@@ -276,7 +281,8 @@ def _report(handle: Sweep, again: str) -> None:
         say("no trial is complete and meets the constraints")
     _say_state(handle, again)
     say(f"data {facts['data_digest'][:16]}  results {facts['result_hash'][:16]}")
-    say(f"next: akq ui {facts['study']}   |   akq study best {facts['study']}" + _replay_hint(facts))
+    judged = f"   |   akq sweep validate {facts['study']}" if handle.spec.validate_ is not None else ""
+    say(f"next: akq ui {facts['study']}   |   akq study best {facts['study']}{judged}{_replay_hint(facts)}")
 
 
 def _say_state(handle: Sweep, again: str) -> None:

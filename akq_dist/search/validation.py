@@ -70,6 +70,8 @@ class Validation:
     folds: tuple[FoldResult, ...]
     curves: tuple[pl.DataFrame, ...]
     """`date, equity, fold`: test windows joined, starting at 1; one curve, or one a path of combinatorial folds."""
+    sealed_from: dt.date | None = None
+    """First date of the holdout, which nothing here has seen."""
 
     @property
     def efficiency(self) -> float | None:
@@ -91,6 +93,7 @@ class Validation:
                 {**asdict(fold), "train": _dates(fold.train), "test": _dates(fold.test)}
                 for fold in self.folds
             ],
+            "sealed_from": None if self.sealed_from is None else self.sealed_from.isoformat(),
             "final_equity": [float(curve["equity"][-1]) if curve.height else None for curve in self.curves],
         }
 
@@ -120,7 +123,9 @@ def validation(prepared: Prepared, store: TrialStore, objective: str | None = No
                 equity[number, window] = _equity(prepared, store, number, window)
             parts.append((fold_ix, equity[number, window]))
         curves.append(_join(parts))
-    return Validation(chooser.output, tuple(folds), tuple(curves))
+    spec = prepared.spec.validate_
+    sealed_from = None if spec is None or spec.holdout is None else spec.holdout.from_
+    return Validation(chooser.output, tuple(folds), tuple(curves), sealed_from)
 
 
 def open_holdout(

@@ -193,8 +193,11 @@ def test_the_command_prints_folds_and_counts_looks(folder: Path, capsys: pytest.
     from akq_dist.cli.edge import run as run_command
 
     run(folder, WALK).close()
+    assert run_command(["sweep", "validate", "cross"]) == 0
+    assert f"from {WALK['holdout']['from']} on is sealed" in capsys.readouterr().err
     assert run_command(["sweep", "validate", "cross", "--json", "--out", "curve.parquet"]) == 0
     facts = json.loads(capsys.readouterr().out)
+    assert facts["sealed_from"] == str(WALK["holdout"]["from"])
     assert len(facts["folds"]) == 4
     curve = pl.read_parquet("curve.parquet")
     assert curve["equity"][-1] == facts["final_equity"][0]
