@@ -211,7 +211,7 @@ def test_resuming_a_finished_sweep_runs_nothing_and_is_quick(
     (folder / "whole.yaml").write_text(text)
     whole = json.loads(akq("sweep", "run", "whole.yaml", "--json").stdout)
     assert whole["mlflow"] is not None
-    took_s = []
+    took_s: list[float] = []
     # The better of two: a neighbour may take the processor.
     while not took_s or (min(took_s) >= 5.0 and len(took_s) < 2):
         began_s = time.monotonic()
