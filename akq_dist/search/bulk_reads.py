@@ -18,16 +18,22 @@ from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import func, select
+from sqlalchemy import Float, cast, func, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
     from optuna.distributions import BaseDistribution
     from optuna.storages import RDBStorage
+    from optuna.study._frozen import FrozenStudy
     from sqlalchemy import ColumnElement, Connection
 
 _TRIAL_COLUMNS: Final = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
+MAX_SHOWN: Final = 10_000
+"""Trials of a study that a browser draws in seconds; of more it gets the best and some of all others."""
+_N_BEST: Final = 1_000
+_NOTE: Final = {"version": "dashboard:note_ver", "text": "dashboard:note_str:0"}
+"""Where optuna-dashboard keeps the note of a study."""
 _CONSTRAINTS: Final = "constraints"
 """Where the dashboard looks for them; Optuna 5 keeps each under a key of its own that begins with this."""
 
@@ -38,10 +44,17 @@ class _Held:
 
     by_id: dict[int, FrozenTrial] = field(default_factory=dict)
     open_ids: set[int] = field(default_factory=set)
+    n_passed: int = 0
+    """Trials that are not shown because there are too many."""
+    last_id: int = -1
+    """Everything up to here has been seen."""
 
 
 class PagesStorage(_CachedStorage):
     """What Optuna's storage gives, with finished trials read once and fast. For databases of a known layout.
+
+    Of a study with more than MAX_SHOWN trials when it is first read it gives the best and evenly spaced others, and
+    a note on the study says so.
 
     Constraints stand where optuna-dashboard looks for them as well, so that it knows the trials that break one.
     """
@@ -72,6 +85,17 @@ class PagesStorage(_CachedStorage):
         best = max if direction == StudyDirection.MAXIMIZE else min
         return best(feasible or complete, key=lambda trial: trial.values[0])
 
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """Return the studies, those with many trials with a note that says that not all are shown."""
+        trials = models.TrialModel.__table__
+        counted = select(trials.c.study_id, func.count()).group_by(trials.c.study_id)
+        with self._backend.engine.connect() as connection:
+            counts = {row[0]: int(row[1]) for row in connection.execute(counted)}
+        studies = super().get_all_studies()
+        for study in studies:
+            study.system_attrs = _with_note(study.system_attrs, counts.get(study._study_id, 0))
+        return studies
+
     def _read(self, study_id: int) -> _Held:
         """Read what has come or changed since the last time."""
         studies, trials = models.StudyModel.__table__, models.TrialModel.__table__
@@ -82,20 +106,65 @@ class PagesStorage(_CachedStorage):
                 raise KeyError(f"no study {study_id}")
             held = self._read_studies.setdefault(study_id, _Held())
             of_study = trials.c.study_id == study_id
-            n_still = select(func.count()).where(of_study, trials.c.trial_id <= max(held.by_id, default=-1))
-            if connection.execute(n_still).scalar() != len(held.by_id):
+            n_still = select(func.count()).where(of_study, trials.c.trial_id <= held.last_id)
+            if connection.execute(n_still).scalar() != len(held.by_id) + held.n_passed:
                 # The study was deleted and made again.
                 held = self._read_studies[study_id] = _Held()
-            first_id = min(held.open_ids, default=max(held.by_id, default=-1) + 1)
-            columns = (trials.c[name] for name in _TRIAL_COLUMNS)
-            rows = connection.execute(select(*columns).where(of_study, trials.c.trial_id >= first_id)).all()
+            is_new = trials.c.trial_id > held.last_id
+            wanted = of_study & (is_new | trials.c.trial_id.in_(held.open_ids))
+            columns = [trials.c[name] for name in _TRIAL_COLUMNS]
+            rows = connection.execute(select(*columns).where(wanted).order_by(trials.c.number)).all()
             if not rows:
                 return held
-            parts = _Parts(connection, of_study & (trials.c.trial_id >= first_id))
+            last_id = max(held.last_id, *(row.trial_id for row in rows))
+            if not held.by_id and len(rows) > MAX_SHOWN:
+                chosen = self._choose(connection, study_id, [row.trial_id for row in rows])
+                held.n_passed = len(rows) - len(chosen)
+                rows = [row for row in rows if row.trial_id in chosen]
+                wanted = trials.c.trial_id.in_(chosen)
+            parts = _Parts(connection, wanted)
             for trial_id, *facts in rows:
                 trial = held.by_id[trial_id] = parts.trial(trial_id, *facts)
                 (held.open_ids.discard if trial.state.is_finished() else held.open_ids.add)(trial_id)
+            held.last_id = last_id
         return held
+
+    def _choose(self, connection: Connection, study_id: int, ids: Sequence[int]) -> set[int]:
+        """Choose trials to show: the best by each objective that meet the constraints, and evenly spaced ones."""
+        trials, system = models.TrialModel.__table__, models.TrialSystemAttributeModel.__table__
+        values = models.TrialValueModel.__table__
+        limits = select(system.c.trial_id).where(
+            system.c.key.startswith(f"{_CONSTRAINTS}:"), cast(system.c.value_json, Float) > 0.0
+        )
+        directions = self.get_study_directions(study_id)
+        chosen: set[int] = set()
+        for ix, direction in enumerate(directions):
+            order = values.c.value.desc() if direction == StudyDirection.MAXIMIZE else values.c.value
+            best = (
+                select(values.c.trial_id)
+                .join(trials, trials.c.trial_id == values.c.trial_id)
+                .where(trials.c.study_id == study_id, trials.c.state == TrialState.COMPLETE)
+                .where(
+                    values.c.objective == ix, values.c.value.is_not(None), values.c.trial_id.not_in(limits)
+                )
+                .order_by(order, trials.c.number)
+                .limit(_N_BEST // len(directions))
+            )
+            chosen.update(connection.execute(best).scalars())
+        n_others = MAX_SHOWN - _N_BEST
+        return chosen | {ids[ix * len(ids) // n_others] for ix in range(n_others)}
+
+
+def _with_note(attributes: dict[str, Any], n_trials: int) -> dict[str, Any]:
+    """Add a note to the attributes of a study that has more trials than are shown, unless it has a note."""
+    if n_trials <= MAX_SHOWN or _NOTE["version"] in attributes:
+        return attributes
+    text = (
+        f"**{MAX_SHOWN:,} of {n_trials:,} trials are shown**: the best {_N_BEST:,} and evenly spaced others, because a "
+        "browser cannot draw all. Importances are those of the trials shown. `akq sweep report` and "
+        "`akq sweep export` take all of them."
+    )
+    return {**attributes, _NOTE["version"]: 0, _NOTE["text"]: text}
 
 
 class _Parts:
