@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class AkqError(Exception):
     """Base of every error that the package raises on purpose."""
@@ -37,3 +43,11 @@ class TrackerError(AkqError):
 
 class MissingDependencyError(AkqError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+def free_space(path: Path) -> str:
+    """Say how much room the disk of a file has: part of every error about a file that cannot be written."""
+    try:
+        return f"{shutil.disk_usage(path.parent).free:,} bytes free on its disk"
+    except OSError:
+        return "its folder cannot be read"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from akq_dist.errors import AkqUsageError
+from akq_dist.errors import AkqUsageError, free_space
 from akq_dist.metrics import Metrics
 from akq_dist.specs.suggest import did_you_mean
 
@@ -216,7 +216,10 @@ class BacktestResult:
             text = json.dumps(self.summary(), indent=2, default=str) + "\n"
             _replace(target / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
         except OSError as error:
-            raise AkqUsageError(f"cannot write the result to {target}: {error.strerror or error}") from None
+            left = free_space(target / "metrics.json")
+            raise AkqUsageError(
+                f"cannot write the result to {target}: {error.strerror or error} ({left})"
+            ) from None
         return target
 
     def __str__(self) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import signal
+    from collections.abc import Callable, Iterator
 
 _INSTALLED = "/usr/lib/postgresql"
 
@@ -27,19 +28,43 @@ class NoServerError(Exception):
 class Server:
     """A running server; `database` makes a new, empty database and returns its SQLAlchemy URL."""
 
-    def __init__(self, port: int, password: str) -> None:
+    def __init__(self, port: int, password: str, control: Callable[..., None], pid_file: Path) -> None:
         self._place = f"postgresql+psycopg://akq:{password}@127.0.0.1:{port}"
+        self._control = control
+        self._pid_file = pid_file
         self._n = 0
 
     def database(self) -> str:
+        self._n += 1
+        self._execute(f"CREATE DATABASE akq{self._n}")
+        return f"{self._place}/akq{self._n}"
+
+    def cut(self) -> None:
+        """End every other connection."""
+        self._execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid()")
+
+    def stop(self) -> None:
+        """Let it go down as if its machine had: what is committed is there when it starts again."""
+        self._control("-m", "immediate", "stop")
+
+    def start(self) -> None:
+        self._control("start")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all processes of the server, such as one that stops them where they are."""
+        main = int(self._pid_file.read_text().split()[0])
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        for pid in (main, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _execute(self, statement: str) -> None:
         import sqlalchemy as sa
 
-        self._n += 1
         engine = sa.create_engine(f"{self._place}/postgres", isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE akq{self._n}"))
+            connection.execute(sa.text(statement))
         engine.dispose()
-        return f"{self._place}/akq{self._n}"
 
 
 @contextlib.contextmanager
@@ -67,12 +92,28 @@ def server() -> Iterator[Server]:
         )
         port = _free_port()
         options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={folder}"
-        control = [programs / "pg_ctl", "-D", folder / "data", "-w", "-t", "60", "-l", folder / "log"]
-        _call([*control, "-o", options, "start"], user, folder)
+        command = [
+            programs / "pg_ctl",
+            "-D",
+            folder / "data",
+            "-w",
+            "-t",
+            "60",
+            "-l",
+            folder / "log",
+            "-o",
+            options,
+        ]
+
+        def control(*what: str) -> None:
+            _call([*command, *what], user, folder)
+
+        control("start")
         try:
-            yield Server(port, password)
+            yield Server(port, password, control, folder / "data" / "postmaster.pid")
         finally:
-            _call([*control, "-m", "immediate", "stop"], user, folder)
+            with contextlib.suppress(RuntimeError):  # a test has stopped it
+                control("-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -74,7 +74,10 @@ def render(
     if out is None:
         print(text, end="")
     else:
-        out.write_text(text, encoding="utf-8")
+        from akq_dist.record.files import whole_file
+
+        with whole_file(out, "the launcher file") as partial:
+            partial.write_text(text, encoding="utf-8")
         say(f"written to {out}")
     return 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from akq_dist.errors import AkqDataError
+from akq_dist.errors import AkqDataError, free_space
 
 
 def write_panel(path: str | Path, table: pa.Table) -> Path:
@@ -30,7 +30,7 @@ def write_panel(path: str | Path, table: pa.Table) -> Path:
             with suppress(OSError):
                 Path(temporary).unlink()
         raise AkqDataError(
-            f"{target}: the panel cannot be written: {getattr(error, 'strerror', None) or error}"
+            f"{target}: the panel cannot be written: {getattr(error, 'strerror', None) or error} ({free_space(target)})"
         ) from None
     return target
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and what is left on the disk of one that could not be written."""
+"""Files that are whole or not there, and what is wrong with the disk of one that could not be written."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from akq_dist.errors import AkqStudyError
+from akq_dist.errors import AkqStudyError, free_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+_LEAST_BYTES = 64 * 1024
+"""A database cannot do anything with less room than this."""
 
 
 @contextlib.contextmanager
@@ -35,23 +39,19 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
             partial.unlink()
 
 
-def free_space(path: Path) -> str:
-    """Say how much room the disk of a file has."""
-    try:
-        return f"{shutil.disk_usage(path.parent).free:,} bytes free on its disk"
-    except OSError:
-        return "its folder cannot be read"
+def is_full(error: BaseException, path: Path | None) -> bool:
+    """Tell whether an error of a file or of a database means that there is no room left.
 
-
-def is_full(error: BaseException) -> bool:
-    """Tell whether an error of a file or of a database says that there is no room left.
-
-    Databases and their drivers pass on what the system said as text.
+    Databases and their drivers pass on what the system said as text, or say only that a file cannot be written;
+    then the disk itself is asked.
     """
     text = str(error)
-    return any(
-        words in text for words in ("disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-    )
+    if any(words in text for words in ("disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))):
+        return True
+    try:
+        return path is not None and shutil.disk_usage(path.parent).free < _LEAST_BYTES
+    except OSError:
+        return False
 
 
 def is_read_only(folder: Path) -> bool:

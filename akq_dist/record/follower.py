@@ -110,7 +110,10 @@ class Follower:
         """Whether the store has answered in this session."""
         self._failing_since_s: float | None = None
         self._patience_s = NEVER_REACHED_S
+        self._pause_s = FIRST_PAUSE_S
         self._n_failures = 0
+        self._opened_anew = False
+        """The view has been opened, and not written since."""
         self._written_s = -PACE_S
         """When the thread last wrote trials; nobody else looks at it."""
         self._closing = False
@@ -206,16 +209,13 @@ class Follower:
     # The thread
 
     def _body(self) -> None:
-        pause_s = FIRST_PAUSE_S
         try:
             while self._await_work():
                 try:
                     self._step()
                 except TrackerError as error:
-                    self._failed(error, pause_s)
-                    pause_s = min(pause_s * 2.0, LONGEST_PAUSE_S)
-                else:
-                    pause_s = FIRST_PAUSE_S
+                    self._failed(error)
+                    self._pause()
         except AkqError as error:
             self._broke(error, str(error))
         # The edge of a thread: `drain` and `error` tell the caller.
@@ -250,7 +250,12 @@ class Follower:
     def _step(self) -> None:
         """One request's worth of work: open, then trials, then what else there is."""
         if not self._view.is_open:
-            self._succeeded(position=self._view.open())
+            position = self._view.open()
+            with self._changed:
+                # Not a success yet: a full disk, for example, lets a view be opened but not written.
+                self._opened_anew = self._answered = True
+                if position is not None:
+                    self._position = position
             return
         with self._changed:
             dirty, self._dirty = self._dirty, False
@@ -295,6 +300,8 @@ class Follower:
             with self._changed:
                 self._dirty = True
             raise
+        if self._opened_anew and not trials:
+            self._succeeded()
         with self._changed:
             self._dirty = self._dirty or bool(trials)
 
@@ -306,7 +313,8 @@ class Follower:
         """Note that the store has answered."""
         with self._changed:
             self._error = self._failing_since_s = None
-            self._answered = True
+            self._answered, self._opened_anew = True, False
+            self._pause_s = FIRST_PAUSE_S
             if position is not None:
                 self._position = position
             self._changed.notify_all()
@@ -316,8 +324,8 @@ class Follower:
             self._broken, self._error = error, text
             self._changed.notify_all()
 
-    def _failed(self, error: TrackerError, pause_s: float) -> None:
-        logger.info("%s: %s; next attempt in %.1f s", self._thread.name, error, pause_s)
+    def _failed(self, error: TrackerError) -> None:
+        logger.info("%s: %s", self._thread.name, error)
         with self._changed:
             self._error = str(error)
             self._n_failures += 1
@@ -327,11 +335,15 @@ class Follower:
             if isinstance(error, StoreFullError):
                 self._patience_s = FULL_S
             self._changed.notify_all()
+
+    def _pause(self) -> None:
+        with self._changed:
             began_s = time.monotonic()
             while not self._closing:
-                # Somebody who drains waits for this attempt; nobody else does.
-                longest_s = FIRST_PAUSE_S if self._n_draining else pause_s
+                # Somebody who waits for everything waits for this attempt; nobody else does.
+                longest_s = FIRST_PAUSE_S if self._n_draining else self._pause_s
                 left_s = began_s + longest_s - time.monotonic()
                 if left_s <= 0.0:
                     break
                 self._changed.wait(left_s)
+            self._pause_s = min(2.0 * self._pause_s, LONGEST_PAUSE_S)

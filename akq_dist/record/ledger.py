@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from akq_dist.errors import AkqStudyError
+from akq_dist.errors import AkqStudyError, free_space
 from akq_dist.record.canonical import canonical_json
-from akq_dist.record.files import free_space, is_read_only
+from akq_dist.record.files import is_read_only
 from akq_dist.record.schema import SCHEMA_VERSION, TABLES
 from akq_dist.record.sqlite import CACHED_STATEMENTS, PAGE_BYTES
 

@@ -206,6 +206,8 @@ class SweepInfo:
     """(output name, "maximize" | "minimize")."""
     environment: Mapping[str, str]
     git_commit: str | None
+    outputs: Sequence[str] = ()
+    """Names of everything that a complete trial has a value for, unless it is undefined."""
     tags: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts by file name that are kept with the sweep: what running a trial again takes beside the sweep file."""

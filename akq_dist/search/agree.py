@@ -128,6 +128,7 @@ def recorded_info(study: StudyRecord) -> SweepInfo:
         build=identity.get("build", ""),
         seed=study.seed,
         objectives=study.objectives,
+        outputs=study.outputs,
         environment={},
         git_commit=None,
     )

@@ -79,6 +79,7 @@ def sweep_info(prepared: Prepared, study: StudyRecord) -> SweepInfo:
         build=prepared.build,
         seed=study.seed,
         objectives=study.objectives,
+        outputs=study.outputs,
         environment=environment(),
         git_commit=git_commit(prepared.request.file.base_dir),
         files=_replay_files(prepared),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from akq_dist.errors import AkqStudyError, MissingDependencyError, TrackerError
-from akq_dist.record.files import free_space, is_full
+from akq_dist.errors import AkqStudyError, MissingDependencyError, TrackerError, free_space
+from akq_dist.record.files import is_full
 from akq_dist.record.follower import Follower, StoreFullError
 from akq_dist.record.sqlite import file_of
 from akq_dist.specs.units import redact_url
@@ -81,6 +81,6 @@ class _CheckedView:
             self.is_open = False
             lines = redact_url(f"{type(error).__name__}: {error}").splitlines()
             path = file_of(self._view.url)
-            if path is not None and is_full(error):
+            if path is not None and is_full(error, path):
                 raise StoreFullError(f"{path}: {lines[0]} ({free_space(path)})") from error
             raise TrackerError(lines[0]) from error

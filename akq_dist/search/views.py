@@ -103,7 +103,10 @@ class Views:
         n_done = counts["total"]
         if self._url is not None and store.watermark(self._optuna_view)[0] < n_done:
             return False
-        return self._tracker_uri is None or store.watermark(self._tracker_view)[1].get("finished") == n_done
+        if self._tracker_uri is None:
+            return True
+        _, noted = store.watermark(self._tracker_view)
+        return noted.get("finished") == n_done and not self._lacks_details(store, counts["complete"])
 
     def notify(self, n_finished: int) -> None:
         self.open()
@@ -156,24 +159,37 @@ class Views:
 
     def wanted_details(self, store: TrialStore) -> list[int]:
         """Return the numbers of the trials whose tables are to be kept and are not yet."""
-        if self._tracking is None:
+        limit = self._detail_limit()
+        if limit == 0:
             return []
-        plan = tracker_module("mlflow").plan_artifacts(self._prepared.spec.track.artifacts, self._total)
-        if plan.limit == 0:
-            return []
-        held = set(store.watermark(self._tracker_view)[1].get("detailed", ()))
-        return [
-            number for number in best_numbers(self._prepared.judge, store, plan.limit) if number not in held
-        ]
+        held = self._detailed(store)
+        return [number for number in best_numbers(self._prepared.judge, store, limit) if number not in held]
+
+    def _lacks_details(self, store: TrialStore, n_complete: int) -> bool:
+        limit = self._detail_limit()
+        n_most = n_complete if limit is None else min(limit, n_complete)
+        # Which trials are the best is asked only when some may be missing: it takes a look at all of them.
+        return len(self._detailed(store)) < n_most and bool(self.wanted_details(store))
+
+    def _detail_limit(self) -> int | None:
+        if self._tracker_uri is None:
+            return 0
+        limit: int | None
+        limit = (
+            tracker_module("mlflow").plan_artifacts(self._prepared.spec.track.artifacts, self._total).limit
+        )
+        return limit
+
+    def _detailed(self, store: TrialStore) -> set[int]:
+        return set(store.watermark(self._tracker_view)[1].get("detailed", ()))
 
     def attach(self, details: Sequence[Any]) -> None:
         """Hand tables to the tracker and remember that it has them. Raises TrackerError."""
         if self._tracking is None:
             return
         self._tracking.detail(details, CALL_S)
-        _, noted = self._store.watermark(self._tracker_view)
-        held = sorted({*noted.get("detailed", ()), *(detail.number for detail in details)})
-        self._tracking.note(detailed=held)
+        held = self._detailed(self._store) | {detail.number for detail in details}
+        self._tracking.note(detailed=sorted(held))
 
     def finish(self, store: TrialStore, outcome: LoopOutcome, timeout_s: float) -> None:
         """Close the tracker's record of the sweep."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from akq_dist.errors import TrackerError
-from akq_dist.record.follower import Follower
+from akq_dist.record.follower import Follower, StoreFullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 MAX_PROGRESS = 64
 """Points of the sweep's own metrics that wait; older ones give way."""
+REPEAT_CALL_S = 30.0
+"""How long a call is repeated whose store is away, beyond the time that a database takes to be restarted."""
 
 
 class BackgroundTracker(Follower):
@@ -42,7 +45,7 @@ class BackgroundTracker(Follower):
         self._tracker = tracker
         self._opened = _OpenedTracker(tracker, info)
         self._progress: deque[tuple[int, Mapping[str, float]]] = deque(maxlen=MAX_PROGRESS)
-        self._calls: deque[tuple[Callable[[Tracker], Any], Future[Any]]] = deque()
+        self._calls: deque[_Call] = deque()
         super().__init__(self._opened, read, watermark, start_at, name="akq-tracker", hold=hold)
 
     @property
@@ -59,24 +62,28 @@ class BackgroundTracker(Follower):
     def call(self, action: Callable[[Tracker], T], timeout_s: float) -> T:
         """Run something with the tracker in its thread, after what waits there now; return what it returns.
 
-        Raises what the action raises, and TrackerError when its turn does not come in time; it is then not
-        run.
+        A store that is away for a moment is tried again, so the action has to be harmless to repeat. Raises
+        TrackerError when the store stays away or the turn of the action does not come in time, when it is not
+        run; and whatever else the action raises.
         """
-        future: Future[T] = Future()
+        call = _Call(action)
+        deadline_s = time.monotonic() + timeout_s
         with self._changed:
             if self._broken is not None or self._closing:
                 raise self._gone()
-            self._calls.append((action, future))
+            self._calls.append(call)
             self._changed.notify_all()
-        try:
-            return future.result(timeout_s)
-        except TimeoutError:
-            if future.cancel():
-                why = self.error
-                raise TrackerError(
-                    f"the tracking store did not answer in {timeout_s:.0f} s{f': {why}' if why else ''}"
-                ) from None
-            return future.result()
+            while not call.is_done:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0.0 and not call.is_running:
+                    self._calls.remove(call)
+                    why = f": {self._error}" if self._error else ""
+                    raise TrackerError(f"the tracking store did not answer in {timeout_s:.0f} s{why}")
+                self._changed.wait(left_s if left_s > 0.0 else None)
+        if call.error is not None:
+            raise call.error
+        result: T = call.result
+        return result
 
     # The thread
 
@@ -93,32 +100,59 @@ class BackgroundTracker(Follower):
             self._succeeded()
             return
         with self._changed:
-            waiting = self._calls.popleft() if self._calls else None
-        if waiting is not None:
-            self._run_call(*waiting)
+            call = self._calls[0] if self._calls else None
+            if call is not None:
+                call.is_running = True
+        if call is not None:
+            self._run_call(call)
 
-    def _run_call(self, action: Callable[[Tracker], Any], future: Future[Any]) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
+    def _run_call(self, call: _Call) -> None:
+        now_s = time.monotonic()
+        if call.began_s is None:
+            call.began_s = now_s
         try:
-            result = action(self._tracker)
+            call.result = call.action(self._tracker)
+        except TrackerError as error:
+            with self._changed:
+                call.is_running = False
+                is_given_up = isinstance(error, StoreFullError) or now_s - call.began_s >= REPEAT_CALL_S
+                if is_given_up or self._closing:
+                    self._finish_call(call, error)
+            raise
         except Exception as error:  # belongs to the caller, who gets it
-            future.set_exception(error)
+            with self._changed:
+                self._finish_call(call, error)
         else:
-            future.set_result(result)
+            with self._changed:
+                self._finish_call(call, None)
             self._succeeded()
+
+    def _finish_call(self, call: _Call, error: Exception | None) -> None:
+        call.error, call.is_done = error, True
+        self._calls.remove(call)
+        self._changed.notify_all()
 
     def _end(self) -> None:
         with self._changed:
-            waiting = list(self._calls)
-            self._calls.clear()
-        for _, future in waiting:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(self._gone())
+            for call in list(self._calls):
+                self._finish_call(call, self._gone())
         super()._end()
 
     def _gone(self) -> TrackerError:
         return TrackerError(f"the tracker is closed{f': {self._error}' if self._error else ''}")
+
+
+@dataclass(eq=False)
+class _Call:
+    """Something that a caller waits for; all but `action` changes with the follower's condition held."""
+
+    action: Callable[[Tracker], Any]
+    result: Any = None
+    error: Exception | None = None
+    is_running: bool = False
+    is_done: bool = False
+    began_s: float | None = None
+    """When it was tried for the first time."""
 
 
 class _OpenedTracker:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from akq_dist.errors import MissingDependencyError, TrackerError
-from akq_dist.record.files import free_space, is_full
+from akq_dist.errors import MissingDependencyError, TrackerError, free_space
+from akq_dist.record.files import is_full
 from akq_dist.record.follower import StoreFullError
 from akq_dist.record.sqlite import file_of
 from akq_dist.specs.units import redact_url
@@ -70,18 +71,27 @@ def store_errors() -> tuple[type[Exception], ...]:
 
 def explain(error: BaseException, uri: str) -> TrackerError:
     """Say what failed where, in one line and without a password; a disk that is full is an error of its own."""
-    text = " ".join(redact_url(str(error)).split())
+    # A database says after it which statement it was, with its values.
+    text = " ".join(redact_url(str(error)).partition("[SQL:")[0].split())
     for secret in _secrets(uri):
         text = text.replace(secret, "***")
     if len(text) > _LONGEST_MESSAGE:
         text = f"{text[:_LONGEST_MESSAGE]}..."
     said = f"MLflow at {redact_url(uri)}: {type(error).__name__}: {text}"
-    if is_full(error):
-        # Of its files, or of the database that holds its runs; either may be on a disk of its own.
-        named = getattr(error, "filename2", None) or getattr(error, "filename", None)
-        path = Path(named) if named else file_of(uri)
+    # Files and the database of a store may be on disks of their own.
+    path = _written_file(error) or file_of(uri)
+    if is_full(error, path):
         return StoreFullError(said if path is None else f"{path}: {said} ({free_space(path)})")
     return TrackerError(said)
+
+
+def _written_file(error: BaseException) -> Path | None:
+    """Return the file that could not be written, where the error names one."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        # Of a copied folder: what was copied, to where, and why that failed.
+        return Path(error.args[0][0][1])
+    named = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return Path(named) if named else None
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -81,6 +81,9 @@ def trial_values(record: TrialRecord, info: SweepInfo, parent_id: str) -> RunVal
         texts.tags["akq.cached"] = "true"
     if record.reason:
         texts.tag("akq.reason", record.reason)
+    if record.state == "complete" and len(record.metrics) < len(info.outputs):
+        absent = [name for name in info.outputs if name not in record.metrics]
+        texts.tag("undefined", ", ".join(absent))
     for name, value in undefined.items():
         texts.tag(clean_key(f"undefined.{name}"), value)
     end_ms = max(record.ended_ms, record.started_ms)

@@ -286,10 +286,10 @@ def test_a_locked_database_is_tried_again(url: str, path: Path, monkeypatch: pyt
             blocker.execute("BEGIN IMMEDIATE")
         return upto(1500)(start, limit)
 
-    def unlock(self: ViewThread, error: TrackerError, pause_s: float) -> None:
+    def unlock(self: ViewThread, error: TrackerError) -> None:
         errors.append(str(error))
         blocker.rollback()
-        failed(self, error, pause_s)
+        failed(self, error)
 
     monkeypatch.setattr(ViewThread, "_failed", unlock)
     thread = ViewThread(PlainView(url), read, lambda _: None)

@@ -365,3 +365,17 @@ def test_a_thread_that_is_left_behind_holds_what_it_was_given_until_it_ends(
     assert given_back.wait(10)
     assert tracker.numbers == [0]
     assert (tracker.n_closed, ledger.watermark) == (1, 0), "the ledger may be closed by then"
+
+
+def test_a_call_is_repeated_while_the_store_is_away_for_a_moment(
+    follower: BackgroundTracker, tracker: FakeTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker.n_faults = 4
+    assert follower.call(lambda _: tracker.progress(7, {}), 20) is None
+    assert tracker.steps == [7]
+    assert follower.error is None
+    monkeypatch.setattr(background, "REPEAT_CALL_S", 0.05)
+    tracker.n_faults = 10**9
+    with pytest.raises(TrackerError, match="the store is away"):
+        follower.call(lambda _: tracker.progress(8, {}), 20)
+    assert tracker.steps == [7]

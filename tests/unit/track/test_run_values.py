@@ -79,6 +79,15 @@ def test_every_key_fits_where_the_name_of_a_metric_is_as_long_as_a_key_may_be() 
     assert all(len(key) <= MAX_KEY_CHARS for key in (*undefined, *values.metrics))
 
 
+def test_metrics_without_a_value_are_named() -> None:
+    outputs = ("sharpe.median", "total_return.median", "n_trades.sum", "sortino.median", "win_rate.mean")
+    info = sweep_info(outputs=outputs)
+    assert trial_values(trial(1), info, "p").tags["undefined"] == "sortino.median, win_rate.mean"
+    assert "undefined" not in trial_values(trial(1), sweep_info(outputs=outputs[:3]), "p").tags
+    stopped = trial(1, state="pruned", values=(), metrics={})
+    assert "undefined" not in trial_values(stopped, info, "p").tags
+
+
 def test_undefined_objective_is_named() -> None:
     record = trial(
         0, state="fail", values=(), metrics={"n_trades.sum": 0.0}, reason="undefined: sharpe.median"
