@@ -34,7 +34,7 @@ app.add_typer(cluster_app, name="cluster")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Sweep file, YAML or TOML.")]
 Target = Annotated[str, typer.Argument(metavar="FILE-or-STUDY", help="A sweep file or the name of a study.")]
-Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study.")]
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or its sweep file.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(

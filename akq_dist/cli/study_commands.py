@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from akq_dist.cli.console import params_text, print_json, print_table, say
-from akq_dist.errors import AkqStudyError
+from akq_dist.errors import AkqStudyError, AkqUsageError
 from akq_dist.specs.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from akq_dist.record.ledger import Ledger, StudyRecord
     from akq_dist.record.protocols import TrialRecord
     from akq_dist.record.trials import TrialStore
+
+_SWEEP_FILES = frozenset({".yaml", ".yml", ".toml"})
 
 
 def list_studies(ledger: Path, *, as_json: bool) -> int:
@@ -42,6 +44,7 @@ def list_studies(ledger: Path, *, as_json: bool) -> int:
 
 def show(name: str, ledger: Path, *, as_json: bool) -> int:
     """Print what a study searched, how far it came and its best trial."""
+    name, ledger = locate(name, ledger)
     with opened(ledger) as book:
         study = find_study(book, name)
         store = _store(book, study)
@@ -73,6 +76,7 @@ def show(name: str, ledger: Path, *, as_json: bool) -> int:
 
 def best(name: str, n: int, ledger: Path, *, as_json: bool) -> int:
     """Print the best trials of a study."""
+    name, ledger = locate(name, ledger)
     with opened(ledger) as book:
         study = find_study(book, name)
         records = best_records(_store(book, study), n)
@@ -83,6 +87,7 @@ def pareto(name: str, ledger: Path, *, as_json: bool) -> int:
     """Print the trials that no other dominates."""
     from akq_dist.search.ranking import best_of
 
+    name, ledger = locate(name, ledger)
     with opened(ledger) as book:
         study = find_study(book, name)
         records = best_of(_store(book, study))
@@ -103,6 +108,7 @@ def importance(name: str, objective: str | None, ledger: Path, *, as_json: bool)
     """Print how much each parameter matters."""
     from akq_dist.search.importance import importances
 
+    name, ledger = locate(name, ledger)
     with opened(ledger) as book:
         study = find_study(book, name)
         found = importances(_store(book, study), objective)
@@ -137,12 +143,12 @@ def status(target: str, ledger: Path, *, as_json: bool) -> int:
         print_json(facts)
         return 0
     trials = facts["trials"]
-    total = "?" if trials["total"] is None else trials["total"]
+    total = "?" if trials["total"] is None else f"{trials['total']:,}"
     done = trials["complete"] + trials["failed"] + trials["pruned"]
     say(
-        f"{facts['study']}: {done} of {total} trials done, "
-        f"{trials['complete']} complete, {trials['failed']} failed ({trials['undefined']} undefined), "
-        f"{trials['pruned']} pruned, {trials['cached']} cached, {trials['open']} open"
+        f"{facts['study']}: {done:,} of {total} trials done, "
+        f"{trials['complete']:,} complete, {trials['failed']:,} failed ({trials['undefined']:,} undefined), "
+        f"{trials['pruned']:,} pruned, {trials['cached']:,} cached, {trials['open']:,} open"
     )
     return 0
 
@@ -150,6 +156,8 @@ def status(target: str, ledger: Path, *, as_json: bool) -> int:
 def locate(target: str, ledger: Path) -> tuple[str, Path]:
     """Return study name and ledger of a sweep file, or take the target as the name of a study."""
     path = Path(target)
+    if path.suffix.lower() in _SWEEP_FILES and not path.is_file():
+        raise AkqUsageError(f"there is no sweep file {target}")
     if not path.suffix or not path.is_file():
         return target, ledger
     from akq_dist.specs import load_sweep

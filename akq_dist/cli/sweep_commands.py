@@ -262,15 +262,17 @@ def _report(handle: Sweep, again: str) -> None:
     facts = handle.summary()
     trials = facts["trials"]
     n_workers = facts["workers"]
-    where = ""
+    took = "nothing was left to run"
     if facts["executor"] is not None:
-        where = f" on {facts['executor']} with {n_workers} worker{'s' * (n_workers != 1)}"
+        took = (
+            f"searched in {duration_text(facts['wall_s'])} on {facts['executor']} "
+            f"with {n_workers} worker{'s' * (n_workers != 1)} "
+            f"({count_text(facts['trials_per_s'])} trials/s, {count_text(facts['bars_per_s'])} bars/s)"
+        )
     pruned = f"{trials['pruned']:,} pruned, " if trials["pruned"] else ""
     say(
         f"{facts['study']}: {trials['complete']:,} complete, {trials['failed']:,} failed, {pruned}"
-        f"{trials['cached']:,} from the cache, of {trials['total']:,} trials, "
-        f"searched in {duration_text(facts['wall_s'])}{where} "
-        f"({count_text(facts['trials_per_s'])} trials/s, {count_text(facts['bars_per_s'])} bars/s)"
+        f"{trials['cached']:,} from the cache, of {trials['total']:,} trials; {took}"
     )
     _say_failures(handle, trials["failed"])
     store = handle._store()

@@ -32,8 +32,11 @@ class TrackedSweep:
         return run_url(base, experiment_id, run_id), trials
 
 
-def find_sweeps(uri: str, limit: int = 5) -> list[TrackedSweep]:
-    """Find the newest sweeps of a store in all experiments. Raises TrackerError when it cannot be read."""
+def find_sweeps(uri: str, limit: int = 5, study_id: str | None = None) -> list[TrackedSweep]:
+    """Find the newest sweeps of a store in all experiments, or that of one study.
+
+    Raises TrackerError when the store cannot be read.
+    """
     uri = store.absolute_uri(uri)
     mlflow_env.knock(uri)
     client_class = mlflow_env.import_client()
@@ -42,7 +45,7 @@ def find_sweeps(uri: str, limit: int = 5) -> list[TrackedSweep]:
         experiments = {found.experiment_id: found.tags for found in client.search_experiments()}
         runs = client.search_runs(
             list(experiments),
-            "tags.`akq.kind` = 'sweep'",
+            "tags.`akq.kind` = 'sweep'" + (f" and tags.`akq.study_id` = '{study_id}'" if study_id else ""),
             max_results=limit,
             order_by=["attributes.start_time DESC"],
         )

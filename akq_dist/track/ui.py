@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -26,7 +27,9 @@ from akq_dist.track.policy import is_http
 from akq_dist.track.sweeps import find_sweeps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from akq_dist.track.sweeps import TrackedSweep
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_PORT = 5000
@@ -42,6 +45,7 @@ _WATCH = (
 """Standard input is a pipe that ends with the parent, however that dies; nothing of a server outlives it."""
 _MLFLOW = _WATCH + "from mlflow.cli import cli; cli()"
 _OPTUNA = _WATCH + "from akq_dist.track.dashboard import main; main()"
+_OPTUNA_NAME = "optuna-dashboard"
 _N_PORTS = 20
 """Ports that are tried after the wanted one."""
 
@@ -52,19 +56,29 @@ def serve_ui(
     port: int = DEFAULT_PORT,
     *,
     host: str = "127.0.0.1",
+    study: Study | None = None,
     announce: Callable[[str], None],
     stop: threading.Event | None = None,
 ) -> None:
     """Serve both views until Ctrl-C or until `stop` is set; `announce` is told addresses and what goes wrong.
 
-    A tracking server elsewhere is linked, not served. Refuses hosts other than this machine.
+    The pages of `study` are linked, or without one those of the newest sweeps. A tracking server elsewhere is
+    linked, not served. Refuses hosts other than this machine.
     """
-    with UiServers(tracking_uri, optuna_url, port, host=host) as servers:
+    with UiServers(tracking_uri, optuna_url, port, host=host, study=study) as servers:
         for line in servers.start(announce):
             announce(line)
         announce("Ctrl-C stops.")
         with contextlib.suppress(KeyboardInterrupt):
             servers.wait(stop)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study whose pages are looked for."""
+
+    id: str
+    name: str
 
 
 @dataclass
@@ -95,6 +109,7 @@ class UiServers:
         port: int = DEFAULT_PORT,
         *,
         host: str = "127.0.0.1",
+        study: Study | None = None,
     ) -> None:
         if host not in LOOPBACK:
             raise AkqUsageError(
@@ -106,6 +121,7 @@ class UiServers:
         self._tracking_uri = store.absolute_uri(tracking_uri) if tracking_uri else None
         self._optuna_url = optuna_url
         self._port = port
+        self._study = study
         self._servers: list[_Server] = []
         self._ports: set[int] = set()
         """Given to servers that may not listen yet."""
@@ -123,7 +139,9 @@ class UiServers:
 
     def start(self, announce: Callable[[str], None]) -> list[str]:
         """Start what is wanted, wait until it answers, and return the lines to print."""
-        lines: list[str] = []
+        missing = self._missing()
+        for line in (*missing, "the pages start, which takes some seconds"):
+            announce(line)
         if self._tracking_uri is not None and not is_http(self._tracking_uri):
             self._start_mlflow(self._tracking_uri)
         if self._optuna_url is not None:
@@ -131,8 +149,12 @@ class UiServers:
                 announce("optuna-dashboard is not installed: pip install 'akq-dist[dashboard]'")
             else:
                 self._start_optuna(self._optuna_url)
+        names = [] if self._study is None else [self._study.name]
+        lines: list[str] = []
         if self._tracking_uri is not None:
-            lines += self._sweep_lines(self._tracking_uri, announce)
+            sweeps = self._find_sweeps(self._tracking_uri, announce)
+            lines += self._sweep_lines(self._tracking_uri, sweeps)
+            names = names or [sweep.study for sweep in sweeps]
         for server in list(self._servers):
             try:
                 _await_answer(server)
@@ -143,9 +165,26 @@ class UiServers:
                 announce(str(error))
                 self._servers.remove(server)
                 _end(server, time.monotonic())
-            else:
-                lines.append(f"{server.name}: {server.url}")
+                continue
+            if server.name == _OPTUNA_NAME:
+                lines += _study_lines(server, names)
+            lines.append(f"{server.name}: {server.url}")
         return lines
+
+    def _missing(self) -> list[str]:
+        """Forget stores that are files and not there; return what to say. Raises AkqUsageError without any store."""
+        said = []
+        if self._tracking_uri is not None and _is_absent(self._tracking_uri):
+            said.append(f"there is no MLflow store at {store.sqlite_path(self._tracking_uri)} yet")
+            self._tracking_uri = None
+        if self._optuna_url is not None and _is_absent(self._optuna_url):
+            said.append(f"there is no Optuna database at {store.sqlite_path(self._optuna_url)} yet")
+            self._optuna_url = None
+        if self._tracking_uri is None and self._optuna_url is None:
+            raise AkqUsageError(
+                f"{'; '.join(said)}; run a sweep first, or name the ledger of one with --ledger"
+            )
+        return said
 
     def wait(self, stop: threading.Event | None = None) -> None:
         """Return when a server has ended or `stop` is set."""
@@ -167,9 +206,6 @@ class UiServers:
     def _start_mlflow(self, uri: str) -> None:
         if importlib.util.find_spec("mlflow") is None:
             raise MissingDependencyError("akq ui needs the package mlflow: pip install 'mlflow>=3.13,<4'")
-        path = store.sqlite_path(uri)
-        if path is not None and not path.is_file():
-            raise AkqUsageError(f"there is no MLflow store at {path} yet; run a sweep first")
         prepare_environment()
         port = self._take_port(self._port)
         uploads = store.artifact_location(uri, "uploads", None) or ""
@@ -193,7 +229,7 @@ class UiServers:
         base = f"http://127.0.0.1:{port}"
         environment = {"AKQ_UI_STORAGE": url, "AKQ_UI_PORT": str(port)}
         page = f"{base}/dashboard"
-        self._spawn("optuna-dashboard", page, page, [sys.executable, "-c", _OPTUNA], environment)
+        self._spawn(_OPTUNA_NAME, page, page, [sys.executable, "-c", _OPTUNA], environment)
 
     def _take_port(self, wanted: int) -> int:
         """Return the first port of this machine from the wanted one on that is free."""
@@ -222,13 +258,15 @@ class UiServers:
         )
         self._servers.append(_Server(name, url, health, process, output))
 
-    def _sweep_lines(self, uri: str, announce: Callable[[str], None]) -> list[str]:
-        base = without_user(uri) if is_http(uri) else self._servers[0].url
+    def _find_sweeps(self, uri: str, announce: Callable[[str], None]) -> list[TrackedSweep]:
         try:
-            sweeps = find_sweeps(uri)
+            return find_sweeps(uri, study_id=None if self._study is None else self._study.id)
         except TrackerError as error:
             announce(str(error))
             return []
+
+    def _sweep_lines(self, uri: str, sweeps: Sequence[TrackedSweep]) -> list[str]:
+        base = without_user(uri) if is_http(uri) else self._servers[0].url
         lines = []
         for sweep in sweeps:
             about, trials = sweep.urls(base)
@@ -236,9 +274,34 @@ class UiServers:
         return lines
 
 
+def _is_absent(url: str) -> bool:
+    """Tell whether a store is a file that does not exist."""
+    if not url.startswith("sqlite:///") or ":memory:" in url:
+        return False
+    path = store.sqlite_path(url)
+    return path is not None and not path.is_file()
+
+
+def _study_lines(server: _Server, names: Sequence[str]) -> list[str]:
+    """Return the pages of some studies in optuna-dashboard."""
+    base = server.url.removesuffix("/dashboard")
+    try:
+        with _direct().open(f"{base}/api/studies", timeout=20.0) as response:
+            listed = json.load(response)["study_summaries"]
+    except (OSError, ValueError, KeyError):
+        return []
+    ids = {study["study_name"]: study["study_id"] for study in listed}
+    return [f"{name}, optuna-dashboard: {server.url}/studies/{ids[name]}" for name in names if name in ids]
+
+
+def _direct() -> Any:
+    """Return what opens pages of this machine, whatever proxy the environment names."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 def _await_answer(server: _Server) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
-    opener: Any = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = _direct()
     pause = threading.Event()
     while time.monotonic() < deadline:
         if server.process.poll() is not None:

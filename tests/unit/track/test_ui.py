@@ -52,6 +52,15 @@ def test_ports_that_are_taken_are_passed_over() -> None:
         assert servers._take_port(taken) > first, "a server that is about to listen has its port already"
 
 
+def test_a_store_that_is_not_there_yet_does_not_stop_the_other(tmp_path: Path) -> None:
+    (tmp_path / "optuna.db").touch()
+    servers = UiServers(f"sqlite:///{tmp_path}/none.db", f"sqlite:///{tmp_path}/optuna.db")
+    assert servers._missing() == [f"there is no MLflow store at {tmp_path}/none.db yet"]
+    with pytest.raises(AkqUsageError, match=r"no MLflow store .* no Optuna database .*--ledger"):
+        UiServers(f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db")._missing()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["optuna.db"], "nothing is made"
+
+
 def answer(url: str, host: str | None = None) -> int:
     request = urllib.request.Request(url, headers={} if host is None else {"Host": host})
     try:
@@ -113,6 +122,8 @@ def test_pages_answer_on_this_machine_only(store_uri: str, tmp_path: Path) -> No
     with UiServers(store_uri, optuna_url, port=5000) as servers:
         lines = servers.start(said.append)
         assert any(links.run_id in line for line in lines), "the sweep is linked"
+        page = f"demo, optuna-dashboard: {servers.urls['optuna-dashboard']}/studies/1"
+        assert page in lines, "and its study"
         base = servers.urls["MLflow"]
         listing = f"{base}/ajax-api/2.0/mlflow/artifacts/list?run_id={links.run_id}"
         assert answer(f"{base}/") == 200
@@ -128,7 +139,7 @@ def test_pages_answer_on_this_machine_only(store_uri: str, tmp_path: Path) -> No
             assert listeners(pid) == {"0100007F"}, "127.0.0.1 and nothing else"
             command = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
             assert str(tmp_path) not in command, "addresses of stores do not show in the process list"
-    assert said == []
+    assert said == ["the pages start, which takes some seconds"]
     for pid in pids:
         assert not Path(f"/proc/{pid}").exists()
 
@@ -142,7 +153,7 @@ def test_page_that_cannot_be_had_does_not_stop_the_other(store_uri: str, tmp_pat
     with UiServers(store_uri, f"sqlite:///{tmp_path}/optuna.db", port=5000) as servers:
         servers.start(said.append)
         assert set(servers.urls) == {"MLflow"}
-    assert "optuna-dashboard did not start" in said[0]
+    assert "optuna-dashboard did not start" in said[-1]
 
 
 @pytest.mark.slow
