@@ -63,7 +63,7 @@ def test_optuna_and_mlflow_hold_every_trial_as_the_ledger_does(here: Path) -> No
     assert summary.best_trial is not None
     assert summary.best_trial.number == study.best_trial.number == best["number"]
     assert study.best_params == best["params"]
-    (goal,) = study.metric_names or ()
+    (goal,) = study.metric_names or [""]
     frame = study.trials_dataframe()
     assert frame["number"].tolist() == held["number"].to_list()
     assert all(state in {"COMPLETE", "FAIL"} for state in frame["state"])
