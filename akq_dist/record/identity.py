@@ -154,8 +154,14 @@ class KeyMaker:
 
     def key(self, params: Mapping[str, Any]) -> str:
         """Return the key of a parameter set, 128 bits in hex."""
-        text = f"{self._base}\n{canonical_json({**self._fixed, **params})}"
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self._hashed(canonical_json({**self._fixed, **params}))
+
+    def key_of_json(self, params: str) -> str:
+        """Return the key of a parameter set that is canonical JSON."""
+        return self.key(json.loads(params)) if self._fixed else self._hashed(params)
+
+    def _hashed(self, params: str) -> str:
+        return hashlib.sha256(f"{self._base}\n{params}".encode()).hexdigest()[:32]
 
 
 def library_versions(*, python_strategy: bool) -> dict[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from akq_dist.errors import ExecutorError
 from akq_dist.record.arrow import floats
-from akq_dist.record.canonical import canonical_json
+from akq_dist.record.canonical import params_json
 from akq_dist.record.protocols import Batch, BatchLost, BatchResult
 from akq_dist.record.trials import UNDEFINED, AskBlock, FinishBlock
 from akq_dist.search.best import BestTracker, feasible_rows
@@ -244,8 +244,8 @@ class SearchLoop:
             if self._pruner is not None:
                 self._pruner.note_points(ask.numbers, ask.points)
             if len(ask.numbers):
-                params = [canonical_json(self._space.decode(point)) for point in ask.points]
-                keys = [self._keys.key(json.loads(text)) for text in params]
+                params = params_json(self._space, ask.points)
+                keys = [self._keys.key_of_json(text) for text in params]
                 trials = [
                     _Trial(number, point, text, key)
                     for number, point, text, key in zip(

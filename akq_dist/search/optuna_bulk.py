@@ -40,7 +40,7 @@ KNOWN: frozenset[tuple[str, str]] = frozenset({("5.0.0", "v3.2.0.a")})
 DIALECTS: Final = frozenset({"sqlite", "postgresql"})
 
 _LOCK_WAIT_S: Final = 30.0
-_CACHE_KIB: Final = 64 * 1024
+_CACHE_KIB: Final = 4 * 1024
 
 
 class StaleViewError(Exception):

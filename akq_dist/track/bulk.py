@@ -335,7 +335,7 @@ class _Inserts:
         self, connection: Any, table: str, found: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
     ) -> None:
         """Insert the values that runs have under names."""
-        names = tuple(dict.fromkeys(chain.from_iterable(values for _, values in found)))
+        names = sorted(set(chain.from_iterable(values for _, values in found)))
         if not names:
             return
         n_values = sum(len(values) for _, values in found)

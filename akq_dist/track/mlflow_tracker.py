@@ -63,8 +63,10 @@ class MlflowOptions:
     """Requests in parallel to a server; a database is written by one thread, which is faster there."""
     tables: tuple[str, ...] = ("equity", "trades", "metrics")
     """Tables of a trial that are kept as artifacts."""
-    analyze_every: int = 1_000
-    """New runs after which a SQLite store counts its tables, without which its run list becomes slow."""
+    analyze_after: int = 1_000
+    """New runs after which a SQLite store counts its tables, without which its run list becomes slow; and again
+    whenever there are twice as many.
+    """
     bulk: bool = True
     """Insert child runs in bulk where the store allows it; otherwise every run goes through the client."""
 
@@ -92,8 +94,8 @@ class MlflowTracker:
         """True where runs can be in the store that this tracker does not know to be finished."""
         self._n_seen = 0
         """Trials below this number may have a run."""
-        self._n_unanalyzed = 0
-        """New runs since the tables were sampled."""
+        self._n_new = self._n_analyzed = 0
+        """New runs, and how many there were when the tables were sampled."""
         self._n_unrefined = 0
         """New runs since every row was counted."""
         self._pool: ThreadPoolExecutor | None = None
@@ -447,15 +449,15 @@ class MlflowTracker:
             raise TrackerError("the tracker was told to stop")
 
     def _count_new(self, n_new: int) -> None:
-        self._n_unanalyzed += n_new
+        self._n_new += n_new
         self._n_unrefined += n_new
-        if self._n_unanalyzed >= self._options.analyze_every:
-            # A sample, because this comes again and again while the store grows.
+        # What statistics say about shares, not about counts, stays true while a store grows.
+        if self._n_new >= max(self._options.analyze_after, 2 * self._n_analyzed):
             self._refresh_statistics(rows_per_index=_SAMPLE_ROWS)
 
     def _refresh_statistics(self, rows_per_index: int = 0) -> None:
         store.refresh_statistics(self._uri, rows_per_index=rows_per_index)
-        self._n_unanalyzed = 0
+        self._n_analyzed = self._n_new
 
     @contextmanager
     def _requests(self) -> Iterator[None]:

@@ -82,7 +82,7 @@ def _place() -> Path | None:
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except (PackageNotFoundError, RuntimeError):
         return None
-    return Path(root) / "akq_dist" / f"{'_'.join(names)}.db"
+    return Path(root) / "akq_dist" / f"{'_'.join(names)}_pages-{PAGE_BYTES}.db"
 
 
 @contextlib.contextmanager

@@ -117,7 +117,7 @@ def record(found: Mapping[str, Any]) -> str:
     rows: list[tuple[Any, ...]] = []
     for row in found["rows"]:
         if "reason" in row:
-            rows.append((row["stack"], row["sampler"], f"{row['n_trials']:,}", row["reason"], "", ""))
+            rows.append((row["stack"], row["sampler"], f"{row['n_trials']:,}", row["reason"], "", "", ""))
             continue
         rate = row["n_trials"] / row["seconds"]
         like = ours.get((row["sampler"], row["n_trials"]))
@@ -130,9 +130,10 @@ def record(found: Mapping[str, Any]) -> str:
                 f"{rate:,.2f}" if rate < 10 else f"{rate:,.0f}",
                 f"{row['cpu'] / row['n_trials'] * 1e3:.2f} ms",
                 times,
+                f"{row['n_trials'] / row['read']:,.0f}" if "read" in row else "",
             )
         )
-    head = ("stack", "sampler", "trials", "trials/s", "CPU a trial", "akq-dist is faster by")
+    head = ("stack", "sampler", "trials", "trials/s", "CPU a trial", "akq-dist is faster by", "read back/s")
     parts = [measured(found["machine"]), table(head, rows, left=2)]
     if "copies" in found:
         parts.append(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from akq_dist.record.sqlite import PAGE_BYTES
 from akq_dist.track import MlflowTracker, template
 from akq_dist.track.store import sqlite_path
 
@@ -95,5 +96,5 @@ def test_without_a_cache_mlflow_makes_the_tables(monkeypatch: pytest.MonkeyPatch
     path = sqlite_path(uri)
     assert path is not None
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA page_size").fetchone() == (8192,)
+        assert connection.execute("PRAGMA page_size").fetchone() == (PAGE_BYTES,)
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (2,)
