@@ -45,7 +45,7 @@ def tracker_class(name: str) -> Any:
 
 
 def tracker_module(name: str) -> Any:
-    """Return the package of a tracker: it also has `plan_runs`, `plan_artifacts` and `BackgroundTracker`."""
+    """Return the package of a tracker: it also has `plan_runs`, `plan_artifacts`, `warm` and `BackgroundTracker`."""
     tracker_class(name)
     return import_module(_TRACKERS[name].partition(":")[0])
 

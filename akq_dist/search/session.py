@@ -191,6 +191,7 @@ class Session:
         if has_work and self._cancelled.is_set():
             outcome = LoopOutcome("cancelled", None, 0, 0, 0.0)
         elif has_work:
+            warming = views.warm()
             left = None if opened.total is None else opened.total - n_asked + n_open
             choice, executor = self._start_executor(stack, prepared, left, early)
             for note in notes_on(prepared, opened.record.source, executor.n_threads):
@@ -199,6 +200,8 @@ class Session:
                 opened.record.sid, build=prepared.build, executor=choice.name, environment=environment()
             )
             store = TrialStore(ledger, opened.record, session_id)
+            if warming is not None:
+                warming.join()
             outcome = self._search(prepared, store, opened, executor, views)
         else:
             outcome = LoopOutcome("finished", None, 0, 0, 0.0)

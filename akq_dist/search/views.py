@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -64,6 +65,17 @@ class Views:
         self._tracking: Tracking | None = None
         self._opened = False
         self.links: TrackerLinks | None = self._noted_links()
+
+    def warm(self) -> threading.Thread | None:
+        """Import what the tracker needs, in a thread while the executor starts; None without a tracker.
+
+        The import takes seconds and the interpreter, so a search waits for it rather than be slowed by it.
+        """
+        if self._tracker_uri is None:
+            return None
+        thread = threading.Thread(target=tracker_module("mlflow").warm, name="akq-import")
+        thread.start()
+        return thread
 
     def open(self, *, from_start: bool = False) -> None:
         """Start the threads that copy; safe to call twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -52,6 +53,12 @@ def import_client() -> Any:
         ) from error
     logging.getLogger("alembic").setLevel(logging.WARNING)
     return MlflowClient
+
+
+def warm() -> None:
+    """Import MLflow ahead of its use. Where it is not installed, the first use says so."""
+    with contextlib.suppress(MissingDependencyError):
+        import_client()
 
 
 def store_errors() -> tuple[type[Exception], ...]:

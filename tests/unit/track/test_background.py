@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -379,3 +380,28 @@ def test_a_call_is_repeated_while_the_store_is_away_for_a_moment(
     with pytest.raises(TrackerError, match="the store is away"):
         follower.call(lambda _: tracker.progress(8, {}), 20)
     assert tracker.steps == [7]
+
+
+def test_a_store_that_is_away_costs_no_memory(tracker: FakeTracker, ledger: FakeLedger) -> None:
+    """What waits is in the ledger; here are a block of trials and the newest points of the sweep's own metrics."""
+    tracker.n_faults = 10**9
+    follower = BackgroundTracker(tracker, ledger.read, ledger.note)
+    tracemalloc.start()
+    try:
+        held: list[int] = []
+        for n_finished in range(20_000):
+            ledger.n_finished = n_finished
+            follower.notify(n_finished)
+            follower.progress(n_finished, {"best": 1.0, "complete": float(n_finished)})
+            if n_finished in (2_000, 19_999):
+                wait_for(follower, "the store is away")
+                held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert follower.lag == 19_999
+    # A block may be under way at one of the two moments; all of the trials are thirty megabytes.
+    assert held[1] - held[0] < 2_000_000, held
+    tracker.n_faults = 0
+    assert follower.drain(30)
+    assert tracker.numbers == list(range(19_999))
+    follower.close()
