@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _TRIAL_COLUMNS: Final = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
 MAX_SHOWN: Final = 10_000
 """Trials of a study that a browser draws in seconds; of more it gets the best and some of all others."""
-_N_BEST: Final = 1_000
+_N_BEST: Final = 100
 _NOTE: Final = {"version": "dashboard:note_ver", "text": "dashboard:note_str:0"}
 """Where optuna-dashboard keeps the note of a study."""
 _CONSTRAINTS: Final = "constraints"
@@ -46,6 +46,8 @@ class _Held:
     open_ids: set[int] = field(default_factory=set)
     n_passed: int = 0
     """Trials that are not shown because there are too many."""
+    picked: frozenset[int] = frozenset()
+    """Trials that are shown for their values alone, which statistics must not count."""
     last_id: int = -1
     """Everything up to here has been seen."""
 
@@ -67,18 +69,24 @@ class PagesStorage(_CachedStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """Return the trials of a study in number order. Raises KeyError when there is no such study."""
+        """Return the trials of a study in number order. Raises KeyError when there is no such study.
+
+        Trials of some states are asked for by what computes, importances for example: of too many trials these
+        are the evenly spaced ones alone.
+        """
         with self._reading:
             held = self._read(study_id)
             found = sorted(held.by_id.values(), key=lambda trial: trial.number)
+            picked = held.picked
         if states is not None:
-            found = [trial for trial in found if trial.state in states]
+            found = [trial for trial in found if trial.state in states and trial._trial_id not in picked]
         return copy.deepcopy(found) if deepcopy else found
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         """Return the best of the complete trials that meet the constraints, or of all where none does."""
         (direction,) = self.get_study_directions(study_id)
-        complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+        found = self.get_all_trials(study_id, deepcopy=False)
+        complete = [trial for trial in found if trial.state == TrialState.COMPLETE]
         if not complete:
             raise ValueError("No trials are completed yet.")
         feasible = [trial for trial in complete if all(value <= 0.0 for value in trial.constraints.values())]
@@ -118,7 +126,12 @@ class PagesStorage(_CachedStorage):
                 return held
             last_id = max(held.last_id, *(row.trial_id for row in rows))
             if not held.by_id and len(rows) > MAX_SHOWN:
-                chosen = self._choose(connection, study_id, [row.trial_id for row in rows])
+                spaced = {
+                    rows[ix * len(rows) // (MAX_SHOWN - _N_BEST)].trial_id
+                    for ix in range(MAX_SHOWN - _N_BEST)
+                }
+                held.picked = frozenset(self._best_ids(connection, study_id) - spaced)
+                chosen = spaced | held.picked
                 held.n_passed = len(rows) - len(chosen)
                 rows = [row for row in rows if row.trial_id in chosen]
                 wanted = trials.c.trial_id.in_(chosen)
@@ -129,15 +142,15 @@ class PagesStorage(_CachedStorage):
             held.last_id = last_id
         return held
 
-    def _choose(self, connection: Connection, study_id: int, ids: Sequence[int]) -> set[int]:
-        """Choose trials to show: the best by each objective that meet the constraints, and evenly spaced ones."""
+    def _best_ids(self, connection: Connection, study_id: int) -> set[int]:
+        """Return the ids of the trials that meet the constraints and are the best by one of the objectives."""
         trials, system = models.TrialModel.__table__, models.TrialSystemAttributeModel.__table__
         values = models.TrialValueModel.__table__
         limits = select(system.c.trial_id).where(
             system.c.key.startswith(f"{_CONSTRAINTS}:"), cast(system.c.value_json, Float) > 0.0
         )
         directions = self.get_study_directions(study_id)
-        chosen: set[int] = set()
+        found: set[int] = set()
         for ix, direction in enumerate(directions):
             order = values.c.value.desc() if direction == StudyDirection.MAXIMIZE else values.c.value
             best = (
@@ -150,9 +163,8 @@ class PagesStorage(_CachedStorage):
                 .order_by(order, trials.c.number)
                 .limit(_N_BEST // len(directions))
             )
-            chosen.update(connection.execute(best).scalars())
-        n_others = MAX_SHOWN - _N_BEST
-        return chosen | {ids[ix * len(ids) // n_others] for ix in range(n_others)}
+            found.update(connection.execute(best).scalars())
+        return found
 
 
 def _with_note(attributes: dict[str, Any], n_trials: int) -> dict[str, Any]:
@@ -161,7 +173,7 @@ def _with_note(attributes: dict[str, Any], n_trials: int) -> dict[str, Any]:
         return attributes
     text = (
         f"**{MAX_SHOWN:,} of {n_trials:,} trials are shown**: the best {_N_BEST:,} and evenly spaced others, because a "
-        "browser cannot draw all. Importances are those of the trials shown. `akq sweep report` and "
+        "browser cannot draw all. Importances are of the evenly spaced ones. `akq sweep report` and "
         "`akq sweep export` take all of them."
     )
     return {**attributes, _NOTE["version"]: 0, _NOTE["text"]: text}

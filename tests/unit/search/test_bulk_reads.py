@@ -97,6 +97,10 @@ def test_of_too_many_trials_the_best_and_some_of_all_are_shown_and_a_note_says_s
     assert len(found) <= 12
     assert found == sorted(found)
     assert max(b - a for a, b in itertools.pairwise(found)) <= 42 // 8 + 1, "others are spaced evenly"
+    complete = pages.get_all_trials(1, states=(TrialState.COMPLETE,))
+    spaced = {ix * 42 // 8 for ix in range(8)}
+    assert {trial.number for trial in complete} == spaced, "what computes gets no trial that was picked"
+    assert pages.get_best_trial(1).number == 17, "the best is never left out"
     (listed,) = pages.get_all_studies()
     assert "12 of 42 trials are shown" in listed.system_attrs["dashboard:note_str:0"]
 
