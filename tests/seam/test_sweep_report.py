@@ -62,7 +62,7 @@ def test_a_page_shows_the_winner_its_doubts_and_where_it_comes_from(folder: Path
     assert f"It is the best of {handle.results()['value'].is_not_null().sum()}" in text
     assert f"Equity of trial {best.number}" in text
     assert handle.summary()["result_hash"] in text
-    assert report.html.count("Plotly.newPlot(") == 6
+    assert report.html.count('class="plotly-graph-div"') == 6
     path = report.save("out/page.html")
     assert path.read_text(encoding="utf-8") == report.html
     assert [entry.name for entry in path.parent.iterdir()] == ["page.html"]
