@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import time
@@ -211,16 +212,15 @@ def test_resuming_a_finished_sweep_runs_nothing_and_is_quick(
     (folder / "whole.yaml").write_text(text)
     whole = json.loads(akq("sweep", "run", "whole.yaml", "--json").stdout)
     assert whole["mlflow"] is not None
-    took_s: list[float] = []
-    # The better of two: a neighbour may take the processor.
-    while not took_s or (min(took_s) >= 5.0 and len(took_s) < 2):
-        began_s = time.monotonic()
-        process = akq_process("sweep", "resume", "whole.yaml", "--set", "run.executor=ray", "--json")
-        output, errors = process.communicate(timeout=60)
-        took_s.append(time.monotonic() - began_s)
-        assert process.returncode == 0, errors
-        again = json.loads(output)
-        assert again["executor"] is None, "nothing ran"
-        assert (again["trials"], again["result_hash"]) == (whole["trials"], whole["result_hash"])
-    print(f"resumed in {min(took_s):.1f} s")
-    assert min(took_s) < 5.0
+    began_s = time.monotonic()
+    process = akq_process("sweep", "resume", "whole.yaml", "--set", "run.executor=ray", "--json")
+    output, errors = process.communicate(timeout=60)
+    took_s = time.monotonic() - began_s
+    assert process.returncode == 0, errors
+    again = json.loads(output)
+    assert again["executor"] is None, "nothing ran"
+    assert (again["trials"], again["result_hash"]) == (whole["trials"], whole["result_hash"])
+    # Who shares the processor with others waits for them.
+    share = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    print(f"resumed in {took_s:.1f} s, {share:.1f} processes a core")
+    assert took_s < 5.0 * share
