@@ -86,6 +86,8 @@ class RayExecutor:
         self._reports: list[BatchResult | BatchLost] = []
         self._wardens: Wardens | None = None
         self._known_nodes: set[str] = set()
+        self._silent: set[str] = set()
+        """Nodes without a sign of life, which Ray may still take for alive."""
         self._looked_s = 0.0
         self._alone_since_s: float | None = None
         """When the last worker went."""
@@ -330,6 +332,9 @@ class RayExecutor:
     def _explain_loss(self, batch: Batch, node_id: str, pid: int | None, reason: str) -> BatchLost:
         """Say which trial was running and why its worker is gone, as far as its node can tell."""
         assert self._wardens is not None
+        if self._wardens.is_quiet(node_id):
+            # Not worth waiting for: the whole machine is frozen or cut off.
+            return BatchLost(batch.id, reason, cause="node")
         found = None if pid is None else self._wardens.post_mortem(node_id, pid)
         if found is None:
             gone = node_id not in {node.id for node in self._session.nodes()}
@@ -352,7 +357,8 @@ class RayExecutor:
         if now_s - self._looked_s < self._options.look_for_nodes_s or self._job is None:
             return
         self._looked_s = now_s
-        alive = [node for node in self._session.nodes() if node.offers(self._limits.resources)]
+        self._give_up_silent_nodes()
+        alive = self._fit_nodes()
         fresh = [node for node in alive if node.id not in self._known_nodes and node.n_cpus >= 1]
         self._known_nodes |= {node.id for node in fresh}
         if not fresh:
@@ -373,6 +379,27 @@ class RayExecutor:
         for seat in added:
             self._spawn(seat)
 
+    def _give_up_silent_nodes(self) -> None:
+        """Move the work of nodes that are frozen or cut off; they are used again when they answer."""
+        assert self._wardens is not None
+        silent = self._wardens.silent({seat.seat.node_id for seat in self._seats if seat.state == "ready"})
+        for node_id in silent - self._silent:
+            log.warning("node %s has given no sign of life for %g s", node_id[:8], self._limits.lease_s)
+        # What a node took part in comes back as one that has joined.
+        self._known_nodes -= self._silent - silent
+        self._silent = silent
+        for seat in self._seats:
+            if seat.handle is not None and seat.seat.node_id in silent:
+                self._lose(seat, f"no sign of life from its node for {self._limits.lease_s:g} s")
+
+    def _fit_nodes(self) -> list[Node]:
+        """List the nodes that are alive and have what a worker needs."""
+        return [
+            node
+            for node in self._session.nodes()
+            if node.id not in self._silent and node.offers(self._limits.resources)
+        ]
+
     def _wait_for_a_node(self, deadline_s: float) -> None:
         """Without any worker, wait for a node that joins; raise when none has come for too long."""
         now_s = time.monotonic()
@@ -390,7 +417,7 @@ class RayExecutor:
 
     def _reseat(self, seat: SeatState) -> None:
         """Keep the seat where its node lives; otherwise move it to a node with room, or give it up."""
-        nodes = {node.id: node for node in self._session.nodes() if node.offers(self._limits.resources)}
+        nodes = {node.id: node for node in self._fit_nodes()}
         if seat.seat.node_id in nodes:
             return
         taken = dict.fromkeys(nodes, 0.0)

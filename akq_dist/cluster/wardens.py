@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,31 @@ class Wardens:
         self._limits = WatchLimits(limits.lease_s, limits.trial_timeout_s, limits.memory_bytes, node_share)
         self.folder: Path = beacon_folder(uuid.uuid4().hex[:12])
         self._handles: dict[str, Any] = {}
+        self._asked: dict[str, tuple[Any, float]] = {}
+        """For each node the call that its warden has yet to answer, and when it was made."""
+
+    def silent(self, with_workers: set[str]) -> set[str]:
+        """Return the nodes that have given no sign of life for as long as the lease; nothing here waits.
+
+        Ray itself takes up to a minute to give up a machine that is frozen or cut off. Nodes are asked from the
+        time on when they first have a worker that is up: a warden is started before it.
+        """
+        now_s = time.monotonic()
+        for node_id in with_workers | set(self._asked):
+            call, _ = self._asked.get(node_id, (None, now_s))
+            # An error is an answer as well: Ray knows about this node then.
+            if call is None or self._ray.wait([call], timeout=0)[0]:
+                self._asked[node_id] = (self._handles[node_id].ready.remote(), now_s)
+        # Under a short lease of workers a machine may still be busy for a moment.
+        lease_s = max(self._limits.lease_s, _ANSWER_S)
+        return {node_id for node_id, (_, asked_s) in self._asked.items() if now_s - asked_s > lease_s}
+
+    def is_quiet(self, node_id: str) -> bool:
+        """Tell whether the warden of a node has left a call unanswered for longer than an answer takes."""
+        call, asked_s = self._asked.get(node_id, (None, 0.0))
+        if call is None or time.monotonic() - asked_s <= _ANSWER_S:
+            return False
+        return not self._ray.wait([call], timeout=0)[0]
 
     def post(self, node_ids: Iterable[str]) -> None:
         """Start a warden on every node that has none; nothing here waits."""
@@ -68,3 +94,4 @@ class Wardens:
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.kill(handle)
         self._handles.clear()
+        self._asked.clear()

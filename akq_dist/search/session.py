@@ -196,8 +196,20 @@ class Session:
             choice, executor = self._start_executor(stack, prepared, left, early)
             for note in notes_on(prepared, opened.record.source, executor.n_threads):
                 self._note(note)
+            # None of it changes a result.
+            ran_on = {
+                "executor": choice.name,
+                "workers": str(executor.n_workers),
+                "threads": str(executor.n_threads),
+            }
+            if prepared.is_model_based(opened.record.source):
+                ran_on["group"] = str(prepared.group)
+            views.tags = {f"akq.{name}": value for name, value in ran_on.items()}
             session_id = ledger.open_session(
-                opened.record.sid, build=prepared.build, executor=choice.name, environment=environment()
+                opened.record.sid,
+                build=prepared.build,
+                executor=choice.name,
+                environment=environment() | ran_on,
             )
             store = TrialStore(ledger, opened.record, session_id)
             if warming is not None:

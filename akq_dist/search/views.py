@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -64,6 +65,8 @@ class Views:
         self._optuna: ViewThread | None = None
         self._tracking: Tracking | None = None
         self._opened = False
+        self.tags: dict[str, str] = {}
+        """What the tracker's record of the sweep is tagged with beside its settings, set before it is opened."""
         self.links: TrackerLinks | None = self._noted_links()
 
     def warm(self) -> threading.Thread | None:
@@ -98,7 +101,7 @@ class Views:
                 self._tracker_uri,
                 spec.experiment,
                 store,
-                sweep_info(self._prepared, store.study),
+                replace(sweep_info(self._prepared, store.study), tags=self.tags),
                 runs=spec.track.runs,
                 n_trials=self._total,
                 from_start=from_start,
