@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from akq_dist.search.memory import Entry
     from akq_dist.specs import ParamDef, Space
     from akq_dist.specs.base import Scalar
+
+_KEPT = 4_096
+"""Values of a parameter that are kept: making one of a decimal step takes microseconds."""
 
 
 class TpeModel:
@@ -38,9 +42,13 @@ class TpeModel:
         """`sign` turns a value into something to be minimised; `group` points are made at a time."""
         held = fixed or {}
         self._row = np.array([p.encode(held[p.name]) if p.name in held else 0.0 for p in space.params])
-        self._free = [(ix, param) for ix, param in enumerate(space.params) if param.name not in held]
+        free = [(ix, param) for ix, param in enumerate(space.params) if param.name not in held]
+        self._columns = [ix for ix, _ in free]
         """Columns of a row that are searched."""
-        self._axes = [model_axis(param) for _, param in self._free]
+        self._axes = [model_axis(param) for _, param in free]
+        self._steps = [_step(param) for _, param in free]
+        self._values = [(ix, lru_cache(_KEPT)(param.value_at)) for ix, param in free if _is_index(param)]
+        """Of columns that are searched by index: the value of an index."""
         self._sign = sign
         self._group = group
         self._settings = settings
@@ -53,8 +61,9 @@ class TpeModel:
     def load(self, entries: Sequence[Entry]) -> None:
         self._seen = Seen(len(self._axes))
         self._made = []
+        for row in self._on_axes(np.array([entry.point for entry in entries])):
+            self._seen.add(row)
         for ix, entry in enumerate(entries):
-            self.give(entry.point)
             if entry.state != "running":
                 self.settle(ix, entry)
 
@@ -69,12 +78,13 @@ class TpeModel:
         point = self._made.pop()
         self._seen.add(point)
         row = self._row.copy()
-        for (ix, param), value in zip(self._free, point.tolist(), strict=True):
-            row[ix] = _from_axis(param, value)
+        row[self._columns] = point
+        for ix, value_at in self._values:
+            row[ix] = value_at(int(row[ix]))
         return row
 
     def give(self, point: NDArray[np.float64]) -> None:
-        self._seen.add(np.array([_to_axis(param, float(point[ix])) for ix, param in self._free]))
+        self._seen.add(self._on_axes(point[np.newaxis, :])[0])
 
     def settle(self, entry_ix: int, entry: Entry) -> None:
         if entry.state == "complete":
@@ -86,6 +96,14 @@ class TpeModel:
             # A refused point has no value; a broken constraint puts it among the bad ones.
             violation = 1.0 if entry.state == "rejected" else 0.0
             self._seen.stop(entry_ix, -math.inf, 0.0, violation)
+
+    def _on_axes(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return rows in units of the axes."""
+        found = points.reshape(-1, len(self._row))[:, self._columns]
+        for axis, (first, step) in enumerate(self._steps):
+            if step != 1.0 or first != 0.0:
+                found[:, axis] = np.rint((found[:, axis] - first) / step)
+        return found
 
 
 def model_axis(param: ParamDef) -> Axis:
@@ -104,11 +122,8 @@ def _is_index(param: ParamDef) -> bool:
     return param.kind != "choice" and param.n_values() is not None and not (param.kind == "int" and param.log)
 
 
-def _to_axis(param: ParamDef, value: float) -> float:
+def _step(param: ParamDef) -> tuple[float, float]:
+    """Return the value of index 0 and the step; 0 and 1 where the value itself is searched."""
     if not _is_index(param):
-        return value
-    return 0.0 if param.step is None else float(round((value - param.low) / param.step))
-
-
-def _from_axis(param: ParamDef, value: float) -> float:
-    return param.value_at(int(value)) if _is_index(param) else value
+        return 0.0, 1.0
+    return param.low, param.step or math.inf

@@ -15,9 +15,11 @@ pub(super) struct Cells {
     cell: Option<f64>,
     kernels: Vec<Kernel>,
     rows: BTreeMap<(u64, u64), u32>,
-    /// Logarithms of masses, NaN where nobody has asked: for equal cells by the bits of a width, then by the distance
-    /// in half steps; for others by the bits of a value, then by kernel.
-    known: BTreeMap<u64, Vec<f64>>,
+    /// Logarithms of masses, NaN where nobody has asked; for equal cells by width, then by the distance in half steps,
+    /// for others by value, then by kernel.
+    masses: Vec<Vec<f64>>,
+    /// Which of the masses belong to the bits of a width or of a value.
+    slots: BTreeMap<u64, usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +28,9 @@ struct Kernel {
     width: f64,
     /// Logarithm of its mass in the range.
     ln_inside: f64,
+    /// For equal cells: where its centre is, and the masses of its width.
+    place: f64,
+    slot: usize,
 }
 
 impl Cells {
@@ -36,17 +41,38 @@ impl Cells {
             cell: equal.then(|| axis.widest_cell()),
             kernels: Vec::new(),
             rows: BTreeMap::new(),
-            known: BTreeMap::new(),
+            masses: Vec::new(),
+            slots: BTreeMap::new(),
         }
     }
 
     /// The row of a table that belongs to a kernel; `centre` and `width` in [0, 1].
     pub(super) fn row(&mut self, centre: f64, width: f64) -> u32 {
-        *self.rows.entry((centre.to_bits(), width.to_bits())).or_insert_with(|| {
-            let ln_inside = log(mass_around(-centre / width, (1.0 - centre) / width));
-            self.kernels.push(Kernel { centre, width, ln_inside });
-            self.kernels.len() as u32 - 1
-        })
+        let key = (centre.to_bits(), width.to_bits());
+        if let Some(&row) = self.rows.get(&key) {
+            return row;
+        }
+        let ln_inside = log(mass_around(-centre / width, (1.0 - centre) / width));
+        let (place, slot) = match self.cell {
+            // Places are half steps: from the first cell to the last there are twice as many as cells.
+            Some(cell) => (place(centre, cell), self.slot(width.to_bits(), 2 * (1.0 / cell) as usize + 3)),
+            None => (0.0, 0),
+        };
+        self.kernels.push(Kernel { centre, width, ln_inside, place, slot });
+        let row = self.kernels.len() as u32 - 1;
+        self.rows.insert(key, row);
+        row
+    }
+
+    /// The masses of a width or of a value, of which there are `n` or more.
+    fn slot(&mut self, bits: u64, n: usize) -> usize {
+        let slot = *self.slots.entry(bits).or_insert(self.masses.len());
+        if slot == self.masses.len() {
+            self.masses.push(Vec::new());
+        }
+        let masses = &mut self.masses[slot];
+        masses.resize(n.max(masses.len()), f64::NAN);
+        slot
     }
 
     /// The logarithm of the mass that each kernel so far gives the cell of each value.
@@ -58,22 +84,16 @@ impl Cells {
     }
 
     fn equal_cells(&mut self, values: &Block, cell: f64) -> Vec<Block> {
-        // In half steps, because the wide kernel may stand between two values.
-        let place = |unit: f64| rint(2.0 * (unit / cell - 0.5));
-        let places = values.map(|value| place(self.axis.to_unit(value)));
-        let n_places = 2 * (1.0 / cell) as usize + 3;
+        let places = values.map(|value| place(self.axis.to_unit(value), cell));
         let mut table = Vec::with_capacity(self.kernels.len());
         for kernel in &self.kernels {
-            let known = self.known.entry(kernel.width.to_bits()).or_insert_with(|| vec![f64::NAN; n_places]);
-            let middle = place(kernel.centre);
+            let scale = cell / kernel.width;
+            let mass = |away: f64| ln_mass(0.5 * (away - 1.0) * scale, 0.5 * (away + 1.0) * scale);
+            let masses = &mut self.masses[kernel.slot];
             table.push(places.map(|place| {
-                let away = (place - middle).abs();
-                let mass = |half_steps: f64| {
-                    let (first, last) = (0.5 * half_steps - 0.5, 0.5 * half_steps + 0.5);
-                    ln_mass(first * cell / kernel.width, last * cell / kernel.width)
-                };
-                let held = known.get_mut(away as usize);
-                held.map_or_else(|| mass(away), |held| or_new(held, || mass(away))) - kernel.ln_inside
+                let away = (place - kernel.place).abs();
+                let known = masses.get_mut(away as usize);
+                known.map_or_else(|| mass(away), |known| or_new(known, || mass(away))) - kernel.ln_inside
             }));
         }
         table
@@ -86,9 +106,8 @@ impl Cells {
             // With a logarithm the cells of large values are narrow: the density there is all but their mass.
             let fine = last - first <= FINE_CELL;
             let (middle, ln_width) = (0.5 * (first + last), log(last - first) - 0.5 * log(2.0 * PI));
-            let known = self.known.entry(value.to_bits()).or_default();
-            known.resize(self.kernels.len(), f64::NAN);
-            for ((kernel, held), row) in self.kernels.iter().zip(known).zip(&mut table) {
+            let slot = self.slot(value.to_bits(), self.kernels.len());
+            for ((kernel, held), row) in self.kernels.iter().zip(&mut self.masses[slot]).zip(&mut table) {
                 let mass = || {
                     if fine {
                         let z = (middle - kernel.centre) / kernel.width;
@@ -102,6 +121,11 @@ impl Cells {
         }
         table
     }
+}
+
+/// Where a unit lies in half steps from the first cell: the wide kernel may stand between two values.
+fn place(unit: f64, cell: f64) -> f64 {
+    rint(2.0 * (unit / cell - 0.5))
 }
 
 /// What is held, computed if nothing is.
