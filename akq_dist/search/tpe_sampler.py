@@ -36,18 +36,28 @@ logger = logging.getLogger(__name__)
 class BatchTPESampler(BaseSampler):
     """A tree-structured Parzen estimator that suggests many points from one fit.
 
+        import optuna
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        from akq_dist import BatchTPESampler
+
+        space = {"x": FloatDistribution(-5.0, 5.0), "n": IntDistribution(1, 30)}
         sampler = BatchTPESampler(seed=7)
         study = optuna.create_study(sampler=sampler)
-        for trial in sampler.ask_many(study, 16, distributions):
-            study.tell(trial, objective(trial.params))
+        for _ in range(10):
+            for trial in sampler.ask_many(study, 16, space):
+                study.tell(trial, (trial.params["x"] - 1.0) ** 2 + abs(trial.params["n"] - 12))
 
-    It also serves `study.ask()` and `study.optimize()`, a fit a trial. The densities are those of Optuna's
-    multivariate TPESampler; trials that run count as bad. A fit sees about `window` trials, the best half and the
-    latest of the others, so its cost stops growing with the study. A point that has been tried is suggested again
-    only when nothing else is at hand: the objective is taken to give the same value every time.
+    It also serves `study.ask()` and `study.optimize()`, with several jobs too, a fit a trial. The densities are those
+    of Optuna's multivariate TPESampler; trials that run count as bad, and so does each suggestion for those after it.
+    A fit sees about `window` trials, the best half and the latest of the others, so its cost and memory stop growing
+    with the study. A point that has been tried is suggested again only when nothing else is at hand: the objective
+    is taken to give the same value every time. The same seed and the same results give the same points on every
+    machine.
 
-    Constraints (`Trial.set_constraint`) are respected. A parameter that only some trials have is suggested on its
-    own, from the trials that have it. With several objectives Optuna's TPESampler does the work.
+    Constraints (`Trial.set_constraint`) are respected; pruned trials rank by how far they came. A parameter that only
+    some trials have is suggested on its own, from the trials that have it. With several objectives Optuna's
+    TPESampler does the work.
     """
 
     def __init__(

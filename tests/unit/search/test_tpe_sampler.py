@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -179,3 +180,84 @@ def test_a_study_in_a_database_goes_on(tmp_path: Path) -> None:
         for trial in sampler.ask_many(study, 12, {"x": SPACE["x"]}):
             study.tell(trial, trial.params["x"] ** 2)
     assert [t.number for t in study.trials] == list(range(24))
+
+
+def test_the_example_runs_and_finds_the_place() -> None:
+    text = akq.BatchTPESampler.__doc__ or ""
+    begin, end = text.index("import optuna"), text.index("It also serves")
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent("        " + text[begin:end]), names)
+    study = names["study"]
+    assert len(study.trials) == 160
+    assert study.best_value < 1.0
+
+
+def test_several_jobs_give_distinct_points_and_leave_nothing_behind() -> None:
+    sampler = akq.BatchTPESampler(seed=5, window=40)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(lambda trial: trial.suggest_float("x", -5, 5) ** 2, n_trials=160, n_jobs=4)
+    assert all(trial.state is TrialState.COMPLETE for trial in study.trials)
+    assert len({trial.params["x"] for trial in study.trials}) == 160
+    assert abs(study.best_params["x"]) < 0.1
+    assert not sampler._suggested
+    (history,) = (held for held in sampler._histories.values() if len(held.axes) == 1)
+    history.read(study, {})
+    assert not history._open
+    assert len(history._memory.entries) < 40 + 10 + 4, "memory is bounded by the window"
+
+
+def test_pruned_trials_that_came_far_with_a_good_value_show_where_to_look() -> None:
+    sampler = akq.BatchTPESampler(seed=3)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    rng = np.random.default_rng(0)
+    for x in rng.uniform(-5, 5, 120).tolist():
+        # Below zero a trial stops at once, with values that look well.
+        values = {0: 99.0} if x < 0 else {0: 0.0, 7: -abs(x - 2.0)}
+        study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED,
+                params={"x": x},
+                distributions={"x": SPACE["x"]},
+                intermediate_values=values,
+            )
+        )
+    found = [trial.params["x"] for trial in sampler.ask_many(study, 32, {"x": SPACE["x"]})]
+    assert np.median(np.abs(np.array(found) - 2.0)) < 0.5, found
+
+
+def test_pruned_trials_without_values_and_with_nan_are_no_obstacle() -> None:
+    sampler = akq.BatchTPESampler(seed=3)
+    study = optuna.create_study(sampler=sampler)
+
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", -5, 5)
+        if trial.number % 3 == 0:
+            raise optuna.TrialPruned
+        if trial.number % 3 == 1:
+            trial.report(float("nan"), 1)
+            raise optuna.TrialPruned
+        return x**2
+
+    study.optimize(objective, n_trials=60)
+    assert study.best_value < 0.5
+
+
+def test_a_fit_costs_the_same_at_the_end_of_a_long_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted are the rows of a fit and the trials that are read anew, which is all that its cost depends on."""
+    sampler = akq.BatchTPESampler(seed=0, window=60)
+    study = optuna.create_study(sampler=sampler)
+    rows: list[int] = []
+    read: list[int] = []
+    add = _History._add
+
+    def counted(self: _History, trial: Any) -> None:
+        read.append(trial.number)
+        add(self, trial)
+
+    monkeypatch.setattr(_History, "_add", counted)
+    for _ in range(40):
+        for trial in sampler.ask_many(study, 16, {"x": SPACE["x"]}):
+            study.tell(trial, trial.params["x"] ** 2)
+        rows.append(len(sampler._histories["x",]._ended))
+    assert max(rows) < 60 + 15 + 16
+    assert sorted(read) == list(range(39 * 16)), "each trial is read once"
