@@ -81,6 +81,8 @@ def run_in(folder: Path) -> Ran:
     client = mlflow.MlflowClient(summary["mlflow"]["tracking_uri"])
     runs = client.search_runs([summary["mlflow"]["experiment_id"]], "", ViewType.ALL, max_results=2 * TRIALS)
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    parent = next(run for run in runs if run not in children)
+    assert (parent.data.tags["akq.executor"], parent.data.tags["akq.workers"]) == ("ray", str(WORKERS))
     assert [run.info.status for run in runs] == ["FINISHED"] * (TRIALS + 1)
     assert sorted(int(run.data.tags["akq.number"]) for run in children) == list(range(TRIALS))
     assert len({run.data.tags["akq.key"] for run in children}) == TRIALS
