@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-_VARIABLES: Final = 8_000
-"""Values of rows in a statement: with more it is no faster, and a connection keeps what it has prepared."""
+_VARIABLES: Final = 4_000
+"""Values of rows in a statement: with more it is no faster, and each connection keeps what it has prepared."""
 
 _NAMES: Final = 500
 """Names in a statement: SQLite allows 2,000 columns."""
 
 CACHED_STATEMENTS: Final = 16
-"""Prepared statements that a connection keeps. Python keeps 128; those with many rows take a megabyte each."""
+"""Prepared statements that a connection keeps. Python keeps 128; those with many rows take half a megabyte each."""
 
 PAGE_BYTES: Final = 16_384
 """Page size of the files that we make: bulk inserts cost a quarter less than with SQLite's own 4096."""

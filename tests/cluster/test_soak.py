@@ -83,8 +83,8 @@ def test_killed_and_frozen_workers_lose_and_double_nothing(
         f"seed {seed}: {n_hits} workers killed or frozen in {summary['wall_s']:.0f} s, "
         f"the driver grew by {grown:.0f} bytes a trial in the second half (MiB by tenths: {tenths})"
     )
-    # The views write in blocks of thousands of rows, for which the allocator of the system keeps room.
-    assert grown < 5_000 or n_trials < 10_000, f"seed {seed}"
+    # A short sweep is still filling the caches of its connections and the room that blocks of trials take.
+    assert grown < 1_000 or n_trials < 10_000, f"seed {seed}"
     assert n_hits >= 2, f"seed {seed}"
     assert summary["trials"]["complete"] + summary["trials"]["failed"] == n_trials, f"seed {seed}"
     assert summary["result_hash"] == expected, f"seed {seed}"

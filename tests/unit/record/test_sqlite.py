@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("n", [0, 1, 4_000, 4_001, 40_000])
+@pytest.mark.parametrize("n", [0, 1, 2_000, 2_001, 40_000])
 def test_every_row_is_there_once_in_order_whatever_the_number(n: int) -> None:
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
@@ -29,7 +29,7 @@ def test_every_row_is_there_once_in_order_whatever_the_number(n: int) -> None:
     rows = [(ix, f"ü{ix}") for ix in range(n)]
     insert_rows(execute, "t", ("a", "b"), list(chain.from_iterable(rows)))
     assert connection.execute("SELECT * FROM t ORDER BY rowid").fetchall() == rows
-    assert len(statements) == -(-n // 4_000)
+    assert len(statements) == -(-n // 2_000)
     insert_rows(execute, "t", ("a", "b"), [0, "other", n + 1, "new"], "ON CONFLICT DO NOTHING")
     assert connection.execute("SELECT b FROM t WHERE a IN (0, ?) ORDER BY a", (n + 1,)).fetchall() == [
         ("ü0",) if n else ("other",),
