@@ -29,7 +29,7 @@ struct Kernel {
     /// Logarithm of its mass in the range.
     ln_inside: f64,
     /// For equal cells: where its centre is, and the masses of its width.
-    place: f64,
+    place: i32,
     slot: usize,
 }
 
@@ -56,7 +56,7 @@ impl Cells {
         let (place, slot) = match self.cell {
             // Places are half steps: from the first cell to the last there are twice as many as cells.
             Some(cell) => (place(centre, cell), self.slot(width.to_bits(), 2 * (1.0 / cell) as usize + 3)),
-            None => (0.0, 0),
+            None => (0, 0),
         };
         self.kernels.push(Kernel { centre, width, ln_inside, place, slot });
         let row = self.kernels.len() as u32 - 1;
@@ -91,9 +91,10 @@ impl Cells {
             let mass = |away: f64| ln_mass(0.5 * (away - 1.0) * scale, 0.5 * (away + 1.0) * scale);
             let masses = &mut self.masses[kernel.slot];
             table.push(places.map(|place| {
-                let away = (place - kernel.place).abs();
-                let known = masses.get_mut(away as usize);
-                known.map_or_else(|| mass(away), |known| or_new(known, || mass(away))) - kernel.ln_inside
+                let away = place.abs_diff(kernel.place);
+                let mass = || mass(f64::from(away));
+                masses.get_mut(away as usize).map_or_else(mass, |known| or_new(known, mass))
+                    - kernel.ln_inside
             }));
         }
         table
@@ -124,8 +125,8 @@ impl Cells {
 }
 
 /// Where a unit lies in half steps from the first cell: the wide kernel may stand between two values.
-fn place(unit: f64, cell: f64) -> f64 {
-    rint(2.0 * (unit / cell - 0.5))
+fn place(unit: f64, cell: f64) -> i32 {
+    rint(2.0 * (unit / cell - 0.5)) as i32
 }
 
 /// What is held, computed if nothing is.
