@@ -51,7 +51,7 @@ import os, sys, time
 from akq_dist.sweep import sweep
 
 handle = sweep(sys.argv[1]).start()
-while handle.running and (handle.status() is None or handle.status().phase == "search"):
+while handle.running and (handle.status() is None or handle.status().done < int(sys.argv[2])):
     time.sleep(0.02)
 # What is left to be recorded takes minutes at this pace.
 handle.cancel()
@@ -67,8 +67,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:D
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    made = MlflowServer(tmp_path_factory.mktemp("server"))
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server keeps its runs: its tables are made once."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture
+def server(data: Path) -> Iterator[MlflowServer]:
+    made = MlflowServer(data)
     yield made
     made.stop()
 
@@ -113,7 +119,7 @@ def write_spec_and_search(folder: Path, url: str | None, name: str) -> float:
     """Search in a process of its own, as a command does; return how long that took, without what comes after."""
     made(folder, url, name, pause_s=0.05).close()
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _SEARCH, f"{name}.yaml"],
+        [sys.executable, "-W", "ignore", "-c", _SEARCH, f"{name}.yaml", str(TRIALS)],
         capture_output=True,
         text=True,
         check=False,
@@ -172,7 +178,6 @@ def test_a_server_killed_in_mid_sweep_is_caught_up_with_when_it_is_back(
     assert wall_s < 1.5 * alone_s + 10.0
     server.start()
     assert_synced("killed", handle.warnings)
-    server.stop()
 
 
 @pytest.mark.slow
@@ -211,20 +216,17 @@ def test_a_minute_without_the_server_costs_neither_trials_nor_time(
     # The server does the work. Beside others on this machine it takes as much longer as they leave it less.
     is_quiet = os.getloadavg()[2] < 1.5 * (os.cpu_count() or 1)
     assert took_s <= (AWAY_S if is_quiet else 4 * AWAY_S)
-    server.stop()
 
 
 @pytest.mark.slow
 def test_a_server_that_was_never_there_is_one_warning_and_a_sync_later(
     folder: Path, server: MlflowServer
 ) -> None:
-    server.stop()
     handle = made(folder, server.url, "never").start()
     finish_and_check(handle)
     assert len(handle.warnings) == 1, handle.warnings
     server.start()
     assert_synced("never", handle.warnings)
-    server.stop()
 
 
 @pytest.mark.slow
@@ -244,7 +246,6 @@ def test_a_frozen_server_that_thaws_gets_everything_before_the_sweep_ends(
     print(f"search {wall_s:.1f} s, {alone_s:.1f} s without tracking")
     assert handle.warnings == ()
     assert_synced("frozen", handle.warnings)
-    server.stop()
 
 
 @pytest.mark.slow
@@ -261,7 +262,6 @@ def test_a_slow_server_does_not_slow_the_search(folder: Path, server: MlflowServ
     ratio = statistics.median(slow) / statistics.median(alone)
     print(f"medians {ratio:.3f}")
     assert ratio <= 1.05
-    server.stop()
 
 
 @pytest.mark.slow
@@ -278,7 +278,6 @@ def test_a_sweep_that_is_cancelled_at_a_slow_server_can_be_synced_at_once(
         finish_and_check(handle)
         delay.delay_s = 0.0
         assert_synced("slow", handle.warnings)
-    server.stop()
 
 
 class Delay:
