@@ -10,11 +10,12 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from akq_dist.cluster import warden
+from akq_dist.cluster import warden, wardens
 from akq_dist.cluster.beacon import IDLE, Beacon, beacon_path, read_beacon
 from akq_dist.cluster.machine import memory_bytes, memory_used_bytes
 from akq_dist.cluster.warden import Watch, WatchLimits, resident_bytes
@@ -323,3 +324,48 @@ def test_a_batch_that_runs_alone_has_its_node_for_itself(
     (tmp_path / "gate").touch()
     assert [report.id for report in drain(executor, 3)] == [0, 1, 2]
     assert log.read_text(encoding="ascii").split() == ["0", "1", "2"]
+
+
+class FakeNodes:
+    """Stands for Ray: a call to the warden of a node is answered unless that node is frozen."""
+
+    def __init__(self) -> None:
+        self.frozen: set[str] = set()
+
+    def remote(self, cls: type) -> type:
+        return cls
+
+    def wait(self, calls: list[str], timeout: float) -> tuple[list[str], list[str]]:
+        assert timeout == 0
+        answered = [call for call in calls if call not in self.frozen]
+        return answered, [call for call in calls if call in self.frozen]
+
+    def handle(self, node: str) -> SimpleNamespace:
+        return SimpleNamespace(ready=SimpleNamespace(remote=lambda: node))
+
+
+def test_a_node_that_does_not_answer_for_a_lease_is_silent_until_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = [1_000.0]
+    monkeypatch.setattr(wardens, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    nodes = FakeNodes()
+    found = wardens.Wardens(nodes, WorkerLimits(lease_s=30.0), 0.85, "")
+    found._handles = {name: nodes.handle(name) for name in ("a", "b", "starting")}
+
+    def look_after(seconds: float) -> set[str]:
+        now_s[0] += seconds
+        return found.silent({"a", "b"})
+
+    assert look_after(0.0) == set()
+    # A driver that has slept finds answers that are waiting for it.
+    assert look_after(3_600.0) == set()
+    nodes.frozen = {"b", "starting"}
+    assert look_after(5.0) == set()
+    assert not found.is_quiet("b")
+    assert look_after(15.0) == set()
+    assert (found.is_quiet("a"), found.is_quiet("b")) == (False, True)
+    assert look_after(16.0) == {"b"}
+    nodes.frozen = set()
+    assert look_after(5.0) == set()
+    assert not found.is_quiet("b")
