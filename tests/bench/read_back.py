@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PAGE = 5_000
+_MANY = 5_000
 
 
 def read_back(study: Any, n_trials: int) -> None:
-    """Compare what the ledger holds with what Optuna and MLflow give; trials are read once, in pages where possible."""
+    """Compare what the ledger holds with what Optuna and MLflow give; trials are read once, in pages where possible.
+
+    Many trials are read from both at a time, in processes: objects are what it costs.
+    """
     held = study.results().sort("number")
     assert held["number"].to_list() == list(range(n_trials))
-    in_optuna(study, held)
-    in_mlflow(study, held)
+    pool: Executor = (
+        ProcessPoolExecutor(2, get_context("spawn"))
+        if n_trials >= _MANY
+        else ThreadPoolExecutor(max_workers=1)
+    )
+    with pool:
+        found = [
+            pool.submit(in_optuna, held, study.spec.storage.optuna, study.spec.name),
+            pool.submit(in_mlflow, held, study.spec.track.mlflow, study.spec.experiment, study.mlflow_run_id),
+        ]
+        for reading in found:
+            reading.result()
 
 
-def in_optuna(study: Any, held: Any) -> None:
+def in_optuna(held: Any, url: str, name: str) -> None:
     import optuna
     from optuna.trial import TrialState
 
-    url = study.spec.storage.optuna
     summaries = {s.study_name: s.n_trials for s in optuna.get_all_study_summaries(storage=url)}
-    assert summaries[study.spec.name] == held.height
-    trials = optuna.load_study(study_name=study.spec.name, storage=url).get_trials(deepcopy=False)
+    assert summaries[name] == held.height
+    trials = optuna.load_study(study_name=name, storage=url).get_trials(deepcopy=False)
     for trial, row in zip(trials, held.iter_rows(named=True), strict=True):
         assert trial.number == row["number"]
         complete = row["state"] == "complete"
@@ -42,16 +57,16 @@ def in_optuna(study: Any, held: Any) -> None:
         assert attributes == {name: row[name] for name in attributes}
 
 
-def in_mlflow(study: Any, held: Any) -> None:
+def in_mlflow(held: Any, uri: str, experiment_name: str, parent: str) -> None:
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=study.spec.track.mlflow)
-    experiment = client.get_experiment_by_name(study.spec.experiment)
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(experiment_name)
     assert experiment is not None
     outputs = held.columns[held.columns.index("value") + 1 : held.columns.index("reason")]
     outputs = [name for name in outputs if not name.startswith("params_")]
     seen = bytearray(held.height)
-    for run in children(client, experiment.experiment_id, study.mlflow_run_id):
+    for run in children(client, experiment.experiment_id, parent):
         number = int(run.data.tags["akq.number"])
         seen[number] += 1
         row = held.row(number, named=True)
