@@ -53,7 +53,7 @@ class Ledger:
     """Opens the file, makes and finds studies. Safe to use from several threads: each has its own connection.
 
     A committed batch survives the death of the process and the loss of power: write-ahead log, synced at each
-    commit.
+    commit that results depend on.
     """
 
     def __init__(self, path: Path | str, *, must_exist: bool = False) -> None:
@@ -171,13 +171,18 @@ class Ledger:
         return [f"the file is damaged: {row[0]}" for row in rows if row[0] != "ok"]
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything inside becomes durable together or not at all; one inside another joins it."""
+    def transaction(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """Everything inside becomes durable together or not at all; one inside another joins it.
+
+        What is not `synced` survives the death of the process, but a loss of power only once a later transaction is
+        synced: for what would be written again as it was.
+        """
         connection = self.connection()
         if connection.in_transaction:
             yield connection
             return
         with self.errors():
+            connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection

@@ -263,7 +263,8 @@ class SearchLoop:
         if self._settings.reuse and trials:
             known = self._store.lookup([trial.key for trial in trials])
         answered = [trial for trial in trials if trial.key in known]
-        with self._store.ledger.transaction():
+        # Points that are lost with the power are asked for again; results may be in a view by then.
+        with self._store.ledger.transaction(synced=bool(answered)):
             if ask is not None:
                 block = AskBlock(
                     ask.numbers,

@@ -318,6 +318,17 @@ def test_what_was_committed_survives_kill_9(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_results_are_synced_when_they_are_committed_and_points_before_them_with_them(ledger: Ledger) -> None:
+    synchronous = []
+    for synced in (True, False, True):
+        with ledger.transaction(synced=synced) as connection:
+            synchronous.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+            # What joins it is of its kind.
+            with ledger.transaction() as inner:
+                synchronous.append(inner.execute("PRAGMA synchronous").fetchone()[0])
+    assert synchronous == [2, 2, 1, 1, 2, 2], "2 waits for the disk, 1 does not"
+
+
 def test_a_ledger_in_a_folder_that_nobody_can_write_to_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
