@@ -64,6 +64,8 @@ class Where:
 
         A comparison with an undefined number (a division by zero) is false.
         """
+        if not self._trees:
+            return np.ones(len(rows), dtype=np.bool_)
         columns: dict[str, Column] = {name: np.array([value]) for name, value in self.constants.items()}
         for ix, param in enumerate(space.params):
             columns[param.name] = (
