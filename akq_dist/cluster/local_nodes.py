@@ -29,6 +29,7 @@ _START_S = 120.0
 _GRACE_S = 8.0
 _STORE_BYTES = 256 * 2**20
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
+_CLIENT_SERVER = "ray.util.client.server"
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -167,7 +168,10 @@ def cluster_folder(name: str) -> Path:
 
 
 def _arguments(name: str) -> dict[int, list[str]]:
-    """Return the processes that have the folder of a cluster in their command line, with its words."""
+    """Return the processes that have the folder of a cluster in their command line, with its words.
+
+    The server for Ray's clients has it in its environment only, where programs of the user may have it as well.
+    """
     inside = f"{cluster_folder(name)}/"
     found = {}
     for entry in Path("/proc").iterdir():
@@ -175,10 +179,14 @@ def _arguments(name: str) -> dict[int, list[str]]:
             continue
         try:
             words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            owner = entry.stat().st_uid
+            if entry.stat().st_uid != os.getuid():
+                continue
+            is_of_it = any(inside in f"{word}/" for word in words)
+            if not is_of_it and _CLIENT_SERVER in words:
+                is_of_it = inside.encode() in (entry / "environ").read_bytes()
         except OSError:
             continue
-        if owner == os.getuid() and any(inside in f"{word}/" for word in words):
+        if is_of_it:
             found[int(entry.name)] = words
     return found
 
@@ -192,6 +200,8 @@ def _start(cluster: LocalCluster, arguments: list[str]) -> None:
         *arguments,
         f"--node-ip-address={HOST}",
         f"--object-store-memory={_STORE_BYTES}",
+        # Ray gives every agent the same port, and a second cluster of a machine could take no job.
+        f"--dashboard-agent-listen-port={_free_port()}",
         "--disable-usage-stats",
     ]
     environment = {**os.environ, **_ENVIRONMENT, **cluster.environment}

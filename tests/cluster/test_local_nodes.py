@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -140,6 +141,30 @@ def test_a_cluster_is_joined_without_a_word_about_its_token_and_goes_without_a_t
     assert "with 3 workers" in err, "one worker a CPU of nodes that differ"
     assert n_done(folder) == 240
     assert finished_hash(folder) == serial_hash(folder)
+    started = started_for(cluster)
+    words = " ".join(started.values())
+    assert "ray.util.client.server" in words
+    assert "=52365" not in words, "the port that every Ray takes by itself"
+    local_nodes.down(NAME)
+    assert not [pid for pid, line in started.items() if command_line(pid) == line]
+
+
+def started_for(cluster: local_nodes.LocalCluster) -> dict[int, str]:
+    """Command lines of every process that has the token of a cluster in its environment."""
+    found = {}
+    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        with contextlib.suppress(OSError):
+            if str(cluster.token_file).encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                found[pid] = command_line(pid)
+    return {pid: line for pid, line in found.items() if line}
+
+
+def command_line(pid: int) -> str:
+    """The words of a process; nothing of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
 
 
 @pytest.mark.slow
